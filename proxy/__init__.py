@@ -1,0 +1,65 @@
+"""gemini-weir: the names a plugin author needs, and nothing else.
+
+Everything a plugin sees is exported here; whatever is not is free to change. `docs/plugins.md` and the
+README show a whole plugin.
+"""
+
+from proxy.exchange import (
+    Attempt,
+    Endpoint,
+    Exchange,
+    Exclusion,
+    Headers,
+    Intent,
+    Operation,
+    Principal,
+    RequestHead,
+    ResponseHead,
+)
+from proxy.plugin import AttemptNext, Clock, ExchangeNext, Fetch, Fetched, NoConfig, Plugin, Services
+from proxy.refusal import EndpointFailed, Refusal
+from proxy.store import Denied, Grant, Store, Take
+from proxy.team import Limit, Team, Teams, Unit, Window
+from proxy.units import Bytes, Seconds, Secret
+from proxy.usage import SCHEMA_VERSION, AttemptRecord, Outcome, Usage, UsageRecord, UsageState
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Attempt",
+    "AttemptNext",
+    "AttemptRecord",
+    "Bytes",
+    "Clock",
+    "Denied",
+    "Endpoint",
+    "EndpointFailed",
+    "Exchange",
+    "ExchangeNext",
+    "Exclusion",
+    "Fetch",
+    "Fetched",
+    "Grant",
+    "Headers",
+    "Intent",
+    "Limit",
+    "NoConfig",
+    "Operation",
+    "Outcome",
+    "Plugin",
+    "Principal",
+    "Refusal",
+    "RequestHead",
+    "ResponseHead",
+    "Seconds",
+    "Secret",
+    "Services",
+    "Store",
+    "Take",
+    "Team",
+    "Teams",
+    "Unit",
+    "Usage",
+    "UsageRecord",
+    "UsageState",
+    "Window",
+]

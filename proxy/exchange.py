@@ -1,0 +1,279 @@
+"""One call through the gateway, as plugins see it: request head to last byte.
+
+`wire/` makes an `Exchange` for each request and hands it to the engine; plugins read and mark it; the
+usage log writes down what it says at the end. Nothing here touches a socket or a byte of a body: those
+are the `Relay`'s, which the innermost step of the engine drives.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from proxy.refusal import Refusal
+from proxy.units import Secret
+from proxy.usage import AttemptRecord, Outcome, Usage, UsageState
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
+
+class Headers:
+    """Header fields as they came: order, case and repeats kept; looked up by name without case."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: RawHeaders) -> None:
+        self.raw = raw
+
+    def get(self, name: str) -> str | None:
+        """The first field of that name, decoded as UTF-8 (undecodable bytes as surrogates)."""
+        wanted = name.lower().encode()
+        for key, value in self.raw:
+            if len(key) == len(wanted) and key.lower() == wanted:
+                return value.decode("utf-8", "surrogateescape")
+        return None
+
+    def get_all(self, name: str) -> list[str]:
+        wanted = name.lower().encode()
+        return [value.decode("utf-8", "surrogateescape") for key, value in self.raw if key.lower() == wanted]
+
+
+class RequestHead(msgspec.Struct, frozen=True):
+    """What the caller sent before its body."""
+
+    method: str
+    target: str  # raw: path and query byte for byte, ASCII
+    headers: Headers
+    peer: str  # the caller's address; never trusted to be more than the last hop
+
+    @property
+    def path(self) -> str:
+        """The raw target without its query."""
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        """The raw query without its `?`; may hold credentials, so it is never logged."""
+        return self.target.partition("?")[2]
+
+
+class ResponseHead(msgspec.Struct, frozen=True):
+    """What an endpoint sent before its body."""
+
+    status: int
+    reason: str
+    headers: Headers
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """What a method and path mean to Gemini; made by `gemini/paths.py`.
+
+    `name` is Google's verb where there is one (`generateContent`, `files.get`), else `unknown`.
+    """
+
+    name: str
+    api: str = "unknown"  # gemini, vertex, openai, interactions, live, unknown
+    model: str | None = None  # from the path; None when the body names it
+    model_in_body: bool = False
+    streams: bool = False  # the path asks for a streamed answer
+    generates: bool = False  # runs a model: metered, and a matter for token quotas
+    account_bound: bool = False  # names something that one account owns (file, cache, batch): no failover
+
+
+UNKNOWN = Operation("unknown")
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request asks for, read from path and body by `gemini/intent.py`. None: not said."""
+
+    model: str | None = None
+    stream: bool = False
+    input_tokens: int = 0  # an estimate, for reservations only
+    input_images: int = 0
+    max_output_tokens: int | None = None  # per candidate
+    candidate_count: int = 1
+    thinking_budget: int | None = None
+    wants_images: bool = False
+    image_size: str | None = None  # "512", "1K", "2K", "4K"
+    image_count: int = 0  # asked for; 0 when no image is
+    service_tier: str | None = None
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who asks, as `auth` found it."""
+
+    subject: str
+    team: str
+    key_id: str | None = None  # of a team key; never the key
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """An AI Studio key, or a Vertex express key."""
+
+    secret: Secret
+
+
+class GoogleAccount(msgspec.Struct, frozen=True):
+    """An OAuth access token got by google-auth: `default` (ADC) or a service account's JSON file."""
+
+    source: str
+
+
+Credential = ApiKey | GoogleAccount
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A base URL, its region and the credential we put in. The only source of an upstream's host."""
+
+    name: str
+    url: str  # scheme, host and optional port; no path
+    region: str
+    priority: int = 0  # lower first
+    weight: int = 1
+    credential: Credential | None = None
+
+
+class Exclusion(msgspec.Struct, frozen=True):
+    """Why a candidate is out; for `weir explain` and the logs."""
+
+    endpoint: Endpoint
+    reason: str
+
+
+class Relay(Protocol):
+    """Moves the bytes of one exchange. The wire's HTTP relay, or a scripted one in tests."""
+
+    @property
+    def replayable(self) -> bool:
+        """True while the whole request can still be sent again."""
+
+    async def read_intent(self) -> Intent:
+        """Read as much of the body as it needs. Raises ValueError when it is not what the path needs."""
+
+    async def open(self, endpoint: Endpoint) -> ResponseHead:
+        """One try. Raises EndpointFailed. The answer opened before stays held until this one has a head."""
+
+    async def run(self, exchange: "Exchange") -> None:
+        """Send the held answer down to its last byte; meter it; set `outcome` and `usage`."""
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answer by ourselves. Does nothing but cut the connection if a head has gone out already."""
+
+
+class Exchange:
+    """One call. Plugins share facts through its fields; nobody keeps state of it elsewhere.
+
+    Times: `received_at` is unix seconds; `started`, `first_byte` and `ended` are the clock's monotonic
+    seconds, None until they happened.
+    """
+
+    __slots__ = (
+        "attempts",
+        "candidates",
+        "ended",
+        "endpoint",
+        "exclusions",
+        "first_byte",
+        "id",
+        "intent_read",
+        "labels",
+        "operation",
+        "outcome",
+        "principal",
+        "reason",
+        "received_at",
+        "relay",
+        "reply_headers",
+        "request",
+        "request_bytes",
+        "response_bytes",
+        "route",
+        "started",
+        "status",
+        "usage",
+        "usage_state",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        request: RequestHead,
+        operation: Operation,
+        relay: Relay,
+        received_at: float,
+        started: float,
+    ) -> None:
+        self.id = id
+        self.request = request
+        self.operation = operation
+        self.relay = relay
+        self.received_at = received_at
+        self.started = started
+        self.first_byte: float | None = None
+        self.ended: float | None = None
+        self.route: str | None = None
+        self.candidates: list[Endpoint] = []  # a plugin may reorder or narrow
+        self.exclusions: list[Exclusion] = []
+        self.principal: Principal | None = None
+        self.reply_headers: list[tuple[str, str]] = []  # added to the head we send
+        self.attempts: list[AttemptRecord] = []
+        self.endpoint: Endpoint | None = None  # whose answer is relayed
+        self.status: int | None = None  # sent to the caller
+        self.outcome = Outcome.LOST  # pessimistic: whoever learns better says so
+        self.reason: str | None = None
+        self.usage: Usage | None = None
+        self.usage_state = UsageState.NONE
+        self.request_bytes = 0
+        self.response_bytes = 0
+        self.labels: dict[str, str] = {}
+        self.intent_read: Intent | None = None
+
+    @property
+    def model(self) -> str | None:
+        """The model asked for, as far as it is known by now."""
+        if self.operation.model is None and self.intent_read is not None:
+            return self.intent_read.model
+        return self.operation.model
+
+    async def intent(self) -> Intent:
+        """Read what the request asks for, once. Raises a 400 Refusal when the body is not what it must be."""
+        if self.intent_read is None:
+            try:
+                self.intent_read = await self.relay.read_intent()
+            except ValueError as error:
+                raise self.refuse(400, str(error), reason="BAD_BODY") from error
+        return self.intent_read
+
+    def narrow(self, keep: Iterable[Endpoint], reason: str) -> None:
+        """Drop every candidate that is not in `keep`, and remember why."""
+        kept = list(keep)
+        self.exclusions += [Exclusion(endpoint, reason) for endpoint in self.candidates if endpoint not in kept]
+        self.candidates = [endpoint for endpoint in self.candidates if endpoint in kept]
+
+    def refuse(
+        self,
+        code: int,
+        message: str,
+        *,
+        reason: str,
+        retry_after: float | None = None,
+        details: Sequence[Mapping[str, Any]] = (),
+        outcome: Outcome = Outcome.REFUSED,
+    ) -> Refusal:
+        """Mark how the exchange ends and return what to raise."""
+        self.outcome = outcome
+        self.status = code
+        self.reason = reason
+        return Refusal(code, message, reason=reason, retry_after=retry_after, details=details)
+
+
+class Attempt:
+    """One try at one endpoint. It ends at the response head, the last moment in which another may be tried."""
+
+    __slots__ = ("endpoint", "exchange", "record")
+
+    def __init__(self, exchange: Exchange, endpoint: Endpoint, record: AttemptRecord) -> None:
+        self.exchange = exchange
+        self.endpoint = endpoint
+        self.record = record

@@ -1,0 +1,55 @@
+"""The two exceptions of the contract: an answer of our own, and "try another endpoint".
+
+A plugin never builds a `Refusal` itself; it raises what `exchange.refuse(...)` returns, so that the
+exchange knows how it ended. What a refusal looks like on the wire is `gemini/errors.py`'s business.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class Refusal(Exception):
+    """An answer of our own instead of the upstream's.
+
+    Attributes:
+        code: HTTP status, 400 to 599.
+        message: one sentence for the caller. Never holds a secret.
+        reason: UPPER_SNAKE word for logs and for `ErrorInfo.reason` (google.rpc.ErrorInfo).
+        retry_after: seconds until it is worth trying again, sent as `Retry-After` and as `RetryInfo`.
+        details: further google.rpc detail objects, each with its `@type`.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        *,
+        reason: str,
+        retry_after: float | None = None,
+        details: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.reason = reason
+        self.retry_after = retry_after
+        self.details = details
+
+
+class EndpointFailed(Exception):
+    """This endpoint gave no answer, or may not be asked now; another one may.
+
+    Raised by `Relay.open` and by attempt plugins (an open circuit, a full pace).
+
+    Attributes:
+        reason: lower_snake word for the attempt's record, e.g. `connect_failed`, `circuit_open`.
+        sent: True when a part of the request may have reached the upstream, so that repeating it could
+            run it twice (RFC 9110 section 9.2.2).
+        retry_after: seconds until the endpoint may be worth asking again, if known.
+    """
+
+    def __init__(self, reason: str, *, sent: bool, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+        self.retry_after = retry_after

@@ -1,0 +1,68 @@
+"""Teams and their limits: facts from the routes file that plugins decide by.
+
+`Teams` is the one live view: a reload replaces its content, so that a plugin instance kept across the
+reload sees the new teams. It refuses to hold counters; those are the store's.
+"""
+
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import msgspec
+
+Unit = Literal["requests", "tokens", "images", "concurrent"]
+Window = Literal["second", "minute", "hour", "day", "month"]
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """At most `amount` of `unit` in each `per`; `per` is None for `concurrent`."""
+
+    unit: Unit
+    amount: int
+    per: Window | None
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.unit}" + (f" per {self.per}" if self.per else "")
+
+
+class Team(msgspec.Struct, frozen=True):
+    """Who pays. Empty `models` or `regions` mean no restriction."""
+
+    name: str
+    parent: str | None = None
+    tier: str | None = None
+    models: tuple[str, ...] = ()  # shell patterns, case-sensitive
+    regions: tuple[str, ...] = ()  # residency: only endpoints of these regions
+    limits: tuple[Limit, ...] = ()
+
+    def allows_model(self, model: str) -> bool:
+        return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+
+
+class Teams(Mapping[str, Team]):
+    """The teams of the current configuration, by name."""
+
+    def __init__(self, teams: Mapping[str, Team] | None = None) -> None:
+        self._teams = dict(teams or {})
+
+    def replace(self, teams: Mapping[str, Team]) -> None:
+        """Swap the content; called by the composition root at a reload only."""
+        self._teams = dict(teams)
+
+    def lineage(self, name: str) -> tuple[Team, ...]:
+        """The team and its parents, nearest first. A name that is not (any more) a team gives ()."""
+        line: list[Team] = []
+        team = self._teams.get(name)
+        while team is not None:
+            line.append(team)
+            team = self._teams.get(team.parent) if team.parent else None
+        return tuple(line)
+
+    def __getitem__(self, name: str) -> Team:
+        return self._teams[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._teams)
+
+    def __len__(self) -> int:
+        return len(self._teams)
