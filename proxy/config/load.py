@@ -1,0 +1,275 @@
+"""Reads a routes file into `Settings`, or says everything that is wrong with it.
+
+Called at start, at each reload and by the commands that only need to know where things are. It checks what
+can be checked without opening a socket: shapes, names that must exist, the order of plugins.
+"""
+
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from proxy.config.bind import Binder, BindError, ConfigError
+from proxy.config.discovery import find_plugin
+from proxy.config.schema import (
+    CredentialTable,
+    EndpointTable,
+    LimitTable,
+    PluginSettings,
+    RouteTable,
+    Server,
+    Settings,
+    Table,
+    TeamTable,
+    UpstreamTable,
+)
+from proxy.exchange import ApiKey, Credential, Endpoint, GoogleAccount
+from proxy.team import Limit, Team
+
+T = TypeVar("T")
+
+# Keys of the house plan whose work is still to come. Refused by name: a limit that is read and not kept
+# is worse than none.
+COMING = {
+    "vertex": "project, location and throughput are not applied yet; callers use full Vertex paths until then",
+    "usd": "money limits come with the price list; use requests, tokens, images or concurrent until then",
+}
+
+
+def load(file: Path, *, with_secrets: bool = True) -> Settings:
+    """Raises ConfigError with every problem found. `with_secrets=False` leaves secrets unresolved."""
+    try:
+        document = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError(file, [f"cannot read it: {error.strerror}; name another with -c FILE"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(file, [f"not valid TOML: {error}"]) from error
+    return _Loader(file.resolve(), document, with_secrets=with_secrets).settings()
+
+
+class _Loader:
+    """One pass over one document; problems are collected, so that a user mends them all at once."""
+
+    def __init__(self, file: Path, document: dict[str, Any], *, with_secrets: bool) -> None:
+        self._file = file
+        self._document = document
+        self._binder = Binder(file.parent, with_secrets=with_secrets)
+        self._problems: list[str] = []
+        self._warnings: list[str] = []
+
+    def settings(self) -> Settings:
+        for key in self._document.keys() - {"server", "upstreams", "teams", "plugins", "routes"}:
+            self._problems.append(f'unknown table "{key}"; known are: server, upstreams, teams, plugins, routes')
+        server = self._server()
+        upstreams = dict(self._named("upstreams", UpstreamTable, self._upstream))
+        teams = dict(self._named("teams", TeamTable, self._team))
+        self._check_parents(teams)
+        plugins = dict(self._plugins())
+        routes = tuple(self._routes(upstreams, plugins))
+        if self._problems:
+            raise ConfigError(self._file, self._problems)
+        return Settings(self._file, server, upstreams, teams, plugins, routes, tuple(self._warnings))
+
+    def _bind(self, table: Any, shape: type[T], key: str) -> T | None:
+        try:
+            return self._binder.bind(table, shape, key)
+        except BindError as error:
+            self._problems.append(error.problem)
+            return None
+
+    def _table(self, key: str) -> dict[str, Any]:
+        table = self._document.get(key, {})
+        if isinstance(table, dict):
+            return table
+        self._problems.append(f"{key}: expected tables [{key}.NAME], found {type(table).__name__}")
+        return {}
+
+    def _named(
+        self, key: str, shape: type[Table], make: Callable[[str, str, Any], T | None]
+    ) -> Iterator[tuple[str, T]]:
+        for name, table in self._table(key).items():
+            self._refuse_coming(table, f"{key}.{name}")
+            bound = self._bind(table, shape, f"{key}.{name}")
+            made = make(name, f"{key}.{name}", bound) if bound is not None else None
+            if made is not None:
+                yield name, made
+
+    def _refuse_coming(self, table: Any, key: str) -> None:
+        """Say what is coming instead of "unknown key", and take it out so that it is said once."""
+        for entry in table.get("endpoints", []) + table.get("limits", []) if isinstance(table, dict) else []:
+            for name in COMING.keys() & entry.keys() if isinstance(entry, dict) else ():
+                self._problems.append(f"{key}: {name}: {COMING[name]}")
+                del entry[name]
+
+    def _server(self) -> Server:
+        server = self._bind(self._document.get("server", {}), Server, "server")
+        if server is None:
+            return Server()
+        if server.workers != 1:
+            self._problems.append(
+                f"server.workers: found {server.workers}; more than one process is still to come, use 1"
+            )
+        if server.store != "memory":
+            self._problems.append(
+                'server.store: only "memory" is built yet; shared counters (valkey://) are still to come'
+            )
+        for key in ("listen", "admin"):
+            address: str = getattr(server, key)
+            host, colon, port = address.rpartition(":")
+            if not (host and colon and port.isdigit() and int(port) < 65536):
+                self._problems.append(f'server.{key}: expected "HOST:PORT", found "{address}"')
+            elif key == "admin" and not _is_loopback(host.strip("[]")):
+                self._warnings.append(f"server.admin: {address} can be reached from outside; it has no login")
+        if not server.state.is_absolute():
+            return Server(
+                **{f: getattr(server, f) for f in server.__struct_fields__}
+                | {"state": self._file.parent / server.state}
+            )
+        return server
+
+    def _upstream(self, _name: str, key: str, table: UpstreamTable) -> tuple[Endpoint, ...] | None:
+        if not table.endpoints:
+            self._problems.append(f"{key}.endpoints: an upstream needs at least one endpoint")
+        names = [endpoint.name for endpoint in table.endpoints]
+        for name in {name for name in names if names.count(name) > 1}:
+            self._problems.append(f'{key}.endpoints: two endpoints are named "{name}"')
+        return tuple(self._endpoint(f"{key}.endpoints.{endpoint.name}", endpoint) for endpoint in table.endpoints)
+
+    def _endpoint(self, key: str, table: EndpointTable) -> Endpoint:
+        url = urlsplit(table.url)
+        if url.scheme not in ("https", "http") or not url.hostname or url.path.strip("/") or url.query or url.username:
+            self._problems.append(f'{key}.url: expected "https://HOST" without a path, found "{table.url}"')
+        elif url.scheme == "http" and not _is_loopback(url.hostname):
+            self._problems.append(f'{key}.url: "{table.url}" would send the credential in the clear; use https')
+        if table.weight < 0:
+            self._problems.append(f"{key}.weight: expected 0 or more, found {table.weight}")
+        credential = self._credential(f"{key}.credential", table.credential)
+        return Endpoint(table.name, table.url.rstrip("/"), table.region, table.priority, table.weight, credential)
+
+    def _credential(self, key: str, table: CredentialTable | None) -> Credential | None:
+        if table is None:
+            self._warnings.append(f"{key}: none given; requests go upstream without a credential")
+            return None
+        if (table.api_key is None) == (table.google is None):
+            self._problems.append(f"{key}: expected one of api_key and google")
+            return None
+        if table.api_key is not None:
+            return ApiKey(table.api_key)
+        source = str(table.google)
+        return GoogleAccount(source if source == "default" else str(self._file.parent / source.removeprefix("file:")))
+
+    def _team(self, name: str, key: str, table: TeamTable) -> Team:
+        limits = tuple(
+            limit
+            for number, entry in enumerate(table.limits)
+            if (limit := self._limit(f"{key}.limits[{number}]", entry)) is not None
+        )
+        return Team(name, table.parent, table.tier, tuple(table.models), tuple(table.regions), limits)
+
+    def _limit(self, key: str, table: LimitTable) -> Limit | None:
+        said = [
+            (unit, amount)
+            for unit, amount in (
+                ("requests", table.requests),
+                ("tokens", table.tokens),
+                ("images", table.images),
+                ("concurrent", table.concurrent),
+            )
+            if amount is not None
+        ]
+        if len(said) != 1:
+            self._problems.append(f"{key}: expected one of requests, tokens, images, concurrent")
+            return None
+        unit, amount = said[0]
+        if amount < 1:
+            self._problems.append(f"{key}.{unit}: expected 1 or more, found {amount}")
+        if (unit == "concurrent") != (table.per is None):
+            cure = "has no per" if unit == "concurrent" else 'needs per = "minute" (second, minute, hour, day, month)'
+            self._problems.append(f"{key}: {unit} {cure}")
+        return Limit(unit, amount, table.per)  # type: ignore[arg-type]  # the units are spelt above
+
+    def _check_parents(self, teams: dict[str, Team]) -> None:
+        for team in teams.values():
+            seen = {team.name}
+            above = team.parent
+            while above is not None:
+                if above not in teams:
+                    self._problems.append(f'teams.{team.name}.parent: there is no team "{above}"')
+                    break
+                if above in seen:
+                    self._problems.append(f"teams.{team.name}.parent: the parents of this team form a circle")
+                    break
+                seen.add(above)
+                above = teams[above].parent
+
+    def _plugins(self) -> Iterator[tuple[str, PluginSettings]]:
+        """Every table, and every plugin that a route names without giving it a table."""
+        tables = dict(self._table("plugins"))
+        for route in self._document.get("routes", []):
+            for name in route.get("plugins", []) if isinstance(route, dict) else []:
+                if isinstance(name, str):
+                    tables.setdefault(name, {})
+        for name, table in tables.items():
+            key = f"plugins.{name}"
+            if not isinstance(table, dict):
+                self._problems.append(f"{key}: expected a table, found {type(table).__name__}")
+                continue
+            settings = dict(table)
+            use = settings.pop("use", name)
+            try:
+                plugin = find_plugin(use)
+            except ValueError as error:
+                self._problems.append(f"{key}: {error}")
+                continue
+            config = self._bind(settings, plugin.Config, key)
+            if config is not None:
+                yield name, PluginSettings(name, plugin, config)
+
+    def _routes(
+        self, upstreams: dict[str, tuple[Endpoint, ...]], plugins: dict[str, PluginSettings]
+    ) -> Iterator[RouteTable]:
+        tables = self._document.get("routes", [])
+        if not tables:
+            self._problems.append("routes: expected at least one [[routes]]")
+        names: set[str] = set()
+        for number, table in enumerate(tables):
+            name = table.get("name", number) if isinstance(table, dict) else number
+            key = f"routes.{name}"
+            route = self._bind(table, RouteTable, key)
+            if route is None:
+                continue
+            if route.name in names:
+                self._problems.append(f'{key}: two routes are named "{route.name}"')
+            names.add(route.name)
+            if not route.match.startswith("/"):
+                self._problems.append(f'{key}.match: expected a path that starts with "/", found "{route.match}"')
+            if route.upstream not in self._table("upstreams"):
+                known = ", ".join(upstreams) or "none"
+                self._problems.append(f'{key}.upstream: there is no upstream "{route.upstream}"; there are: {known}')
+            self._check_order(key, route, plugins)
+            yield route
+
+    def _check_order(self, key: str, route: RouteTable, plugins: dict[str, PluginSettings]) -> None:
+        """A plugin that needs a fact must stand inside one that provides it."""
+        provided: set[str] = set()
+        for name in route.plugins:
+            if route.plugins.count(name) > 1:
+                self._problems.append(f'{key}.plugins: "{name}" stands there twice')
+                return
+            settings = plugins.get(name)
+            if settings is None:
+                continue  # its own problem was noted with its table
+            for need in settings.plugin.needs - provided:
+                self._problems.append(
+                    f'{key}.plugins: "{name}" needs {need}, which no plugin before it provides; put "auth" before it'
+                    if need == "principal"
+                    else f'{key}.plugins: "{name}" needs {need}, which no plugin before it provides'
+                )
+            provided |= settings.plugin.provides
+        if "principal" not in provided:
+            self._warnings.append(f"{key}: no plugin asks who calls; everybody who reaches the port may use your keys")
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,0 +1,136 @@
+"""The routes file as typed settings: what each table may hold, with its defaults.
+
+`load.py` fills these; `engine/` and `app.py` read them; `weir schema` publishes them. Unknown keys are
+refused. A comment behind a field is its reference documentation.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from proxy.exchange import Endpoint, OnDisconnect
+from proxy.plugin import Plugin
+from proxy.team import Team, Window
+from proxy.units import Bytes, Seconds, Secret
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A TOML table: immutable, and deaf to keys it does not know."""
+
+
+class Timeouts(Table, frozen=True, kw_only=True):
+    """How long we wait for either side. Each runs out only while nothing moves."""
+
+    connect: Seconds = Seconds(5)  # TCP and TLS to an endpoint
+    first_byte: Seconds = Seconds(600)  # a 4K image or a long thought takes minutes before its head
+    upstream_idle: Seconds = Seconds(300)  # between two pieces of an answer
+    caller_idle: Seconds = Seconds(60)  # a caller that stops sending its body, or stops reading its answer
+    keepalive: Seconds = Seconds(75)  # an idle connection of a caller, and the time to send a head
+    pool_idle: Seconds = Seconds(15)  # an idle connection to an endpoint; below what any front end keeps
+    drain: Seconds = Seconds(120)  # reading on after the caller left
+    shutdown: Seconds = Seconds(30)  # exchanges in flight at a stop
+
+
+class Sizes(Table, frozen=True, kw_only=True):
+    """Bounds on what one exchange may hold in memory or on disk."""
+
+    header: Bytes = Bytes(16 << 10)  # one header field, or the request line
+    replay: Bytes = Bytes(1 << 20)  # of a request body kept in memory to send again at a failover
+    spool: Bytes = Bytes(128 << 20)  # of a request body kept on disk when a plugin must read it whole
+
+
+class Server(Table, frozen=True, kw_only=True):
+    """`[server]`"""
+
+    listen: str = "127.0.0.1:8080"
+    admin: str = "127.0.0.1:9090"  # /healthz /readyz /metrics /status /explain
+    workers: int = 1
+    store: str = "memory"
+    state: Path = Path("var")  # the usage log's folder
+    timeouts: Timeouts = Timeouts()
+    sizes: Sizes = Sizes()
+
+
+class CredentialTable(Table, frozen=True, kw_only=True):
+    """One of the two: an API key, or a Google account for google-auth."""
+
+    api_key: Secret | None = None
+    google: str | None = None  # "default", or a service account's file
+
+
+class EndpointTable(Table, frozen=True, kw_only=True):
+    """`[[upstreams.NAME.endpoints]]`"""
+
+    name: str
+    url: str
+    region: str = "global"
+    priority: int = 0  # lower first
+    weight: int = 1  # share within one priority
+    credential: CredentialTable | None = None
+
+
+class UpstreamTable(Table, frozen=True, kw_only=True):
+    """`[upstreams.NAME]`"""
+
+    endpoints: list[EndpointTable]
+
+
+class LimitTable(Table, frozen=True, kw_only=True):
+    """One of `requests`, `tokens`, `images` with `per`, or `concurrent` alone."""
+
+    requests: int | None = None
+    tokens: int | None = None
+    images: int | None = None
+    concurrent: int | None = None
+    per: Window | None = None
+
+
+class TeamTable(Table, frozen=True, kw_only=True):
+    """`[teams.NAME]`"""
+
+    parent: str | None = None
+    tier: str | None = None
+    models: list[str] = []
+    regions: list[str] = []
+    limits: list[LimitTable] = []
+
+
+class RouteTable(Table, frozen=True, kw_only=True):
+    """`[[routes]]`: the first whose `match` fits takes the exchange."""
+
+    name: str
+    match: str  # a path; `*` within a segment, `**` across
+    upstream: str
+    plugins: list[str] = []  # outermost first
+    on_disconnect: OnDisconnect = "drain"
+
+
+class RoutesFile(Table, frozen=True, kw_only=True):
+    """The whole file; a plugin's table is bound to the plugin's own Config."""
+
+    server: Server = Server()
+    upstreams: dict[str, UpstreamTable]
+    teams: dict[str, TeamTable] = {}
+    plugins: dict[str, dict[str, Any]] = {}
+    routes: list[RouteTable]
+
+
+class PluginSettings(msgspec.Struct, frozen=True):
+    """One plugin's table, bound. Equal settings keep the plugin's instance across a reload."""
+
+    name: str  # of its table
+    plugin: type[Plugin]
+    config: Any
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """A routes file that passed every check."""
+
+    file: Path
+    server: Server
+    upstreams: dict[str, tuple[Endpoint, ...]]
+    teams: dict[str, Team]
+    plugins: dict[str, PluginSettings]
+    routes: tuple[RouteTable, ...]
+    warnings: tuple[str, ...] = ()
