@@ -17,7 +17,7 @@ from proxy.exchange import (
     ResponseHead,
 )
 from proxy.plugin import AttemptNext, Clock, ExchangeNext, Fetch, Fetched, NoConfig, Plugin, Services
-from proxy.refusal import EndpointFailed, Refusal
+from proxy.refusal import CallerGone, EndpointFailed, Refusal
 from proxy.store import Denied, Grant, Store, Take
 from proxy.team import Limit, Team, Teams, Unit, Window
 from proxy.units import Bytes, Seconds, Secret
@@ -29,6 +29,7 @@ __all__ = [
     "AttemptNext",
     "AttemptRecord",
     "Bytes",
+    "CallerGone",
     "Clock",
     "Denied",
     "Endpoint",

@@ -6,14 +6,15 @@ are the `Relay`'s, which the innermost step of the engine drives.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
-from proxy.refusal import Refusal
+from proxy.refusal import CallerGone, Refusal
 from proxy.units import Secret
 from proxy.usage import AttemptRecord, Outcome, Usage, UsageState
 
+OnDisconnect = Literal["drain", "cancel"]
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
@@ -156,7 +157,7 @@ class Relay(Protocol):
     async def run(self, exchange: "Exchange") -> None:
         """Send the held answer down to its last byte; meter it; set `outcome` and `usage`."""
 
-    async def refuse(self, refusal: Refusal) -> None:
+    async def refuse(self, exchange: "Exchange", refusal: Refusal) -> None:
         """Answer by ourselves. Does nothing but cut the connection if a head has gone out already."""
 
 
@@ -177,6 +178,7 @@ class Exchange:
         "id",
         "intent_read",
         "labels",
+        "on_disconnect",
         "operation",
         "outcome",
         "principal",
@@ -213,10 +215,11 @@ class Exchange:
         self.first_byte: float | None = None
         self.ended: float | None = None
         self.route: str | None = None
+        self.on_disconnect: OnDisconnect = "drain"  # of the route: read on for the true usage, or hang up
         self.candidates: list[Endpoint] = []  # a plugin may reorder or narrow
         self.exclusions: list[Exclusion] = []
         self.principal: Principal | None = None
-        self.reply_headers: list[tuple[str, str]] = []  # added to the head we send
+        self.reply_headers = [("x-weir-exchange", id)]  # added to the head we send
         self.attempts: list[AttemptRecord] = []
         self.endpoint: Endpoint | None = None  # whose answer is relayed
         self.status: int | None = None  # sent to the caller
@@ -243,6 +246,8 @@ class Exchange:
                 self.intent_read = await self.relay.read_intent()
             except ValueError as error:
                 raise self.refuse(400, str(error), reason="BAD_BODY") from error
+            except CallerGone as error:
+                raise self.caller_gone() from error
         return self.intent_read
 
     def narrow(self, keep: Iterable[Endpoint], reason: str) -> None:
@@ -250,6 +255,10 @@ class Exchange:
         kept = list(keep)
         self.exclusions += [Exclusion(endpoint, reason) for endpoint in self.candidates if endpoint not in kept]
         self.candidates = [endpoint for endpoint in self.candidates if endpoint in kept]
+
+    def caller_gone(self) -> Refusal:
+        """Mark that the caller left; 499 is nginx's and Google's (CANCELLED) number for it."""
+        return self.refuse(499, "The caller left.", reason="CLIENT_GONE", outcome=Outcome.CLIENT_GONE)
 
     def refuse(
         self,

@@ -103,7 +103,7 @@ class Plugin:
         """
         return []
 
-    def status(self) -> Mapping[str, Any]:
+    async def status(self) -> Mapping[str, Any]:
         """The plugin's state for `/status`, as plain JSON values without secrets."""
         return {}
 

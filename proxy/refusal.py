@@ -1,4 +1,4 @@
-"""The two exceptions of the contract: an answer of our own, and "try another endpoint".
+"""The exceptions of the contract: an answer of our own, "try another endpoint", and "nobody is left".
 
 A plugin never builds a `Refusal` itself; it raises what `exchange.refuse(...)` returns, so that the
 exchange knows how it ended. What a refusal looks like on the wire is `gemini/errors.py`'s business.
@@ -53,3 +53,10 @@ class EndpointFailed(Exception):
         self.reason = reason
         self.sent = sent
         self.retry_after = retry_after
+
+
+class CallerGone(Exception):
+    """The caller left, or stopped sending its body, before its request was whole. No endpoint is to blame.
+
+    Raised by the relay; plugins let it pass.
+    """

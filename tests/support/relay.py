@@ -54,5 +54,5 @@ class ScriptedRelay:
         exchange.usage_state = UsageState.FINAL if self.usage else UsageState.NONE
         exchange.outcome = self.outcome
 
-    async def refuse(self, refusal: Refusal) -> None:
+    async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         self.refusal = refusal

@@ -1,0 +1,87 @@
+"""The innermost step: try the candidates, best first, until one answers; then relay it to the end.
+
+Every retry of the gateway happens here and nowhere else, so that the record shows each one. The law: another
+endpoint may be tried only before the first byte went down, with the request still whole, and never when the
+request may already be running somewhere (RFC 9110 section 9.2.2).
+"""
+
+from proxy.exchange import Attempt, Endpoint, Exchange, ResponseHead
+from proxy.plugin import AttemptNext, Clock, ExchangeNext
+from proxy.refusal import CallerGone, EndpointFailed, Refusal
+from proxy.usage import AttemptRecord, Outcome
+
+# Google refused or shed the request without running it; another account or region may take it.
+RETRYABLE = frozenset({429, 500, 502, 503, 504})
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+
+
+def make_forward(attempt_once: AttemptNext, clock: Clock) -> ExchangeNext:
+    """The core of the exchange onion, over a compiled attempt onion."""
+
+    async def forward(exchange: Exchange) -> None:
+        held: Endpoint | None = None  # the endpoint whose answer the relay holds
+        failure: EndpointFailed | None = None
+        for endpoint in _candidates(exchange):
+            record = AttemptRecord(endpoint=endpoint.name, region=endpoint.region, started_ms=_since(exchange, clock))
+            exchange.attempts.append(record)
+            try:
+                head = await attempt_once(Attempt(exchange, endpoint, record))
+            except EndpointFailed as error:
+                failure = error
+                record.error = error.reason
+                if not _may_repeat(exchange, error):
+                    break
+            except Refusal as refusal:
+                record.error = refusal.reason.lower()
+                raise exchange.refuse(refusal.code, refusal.message, reason=refusal.reason) from refusal
+            except CallerGone as error:
+                record.error = "caller_gone"
+                raise exchange.caller_gone() from error
+            else:
+                held = endpoint
+                record.status = head.status
+                if not _worth_another(exchange, head):
+                    break
+            finally:
+                record.ended_ms = _since(exchange, clock)
+        if held is None:
+            raise _no_answer(exchange, failure)
+        exchange.endpoint = held
+        await exchange.relay.run(exchange)
+
+    return forward
+
+
+def _candidates(exchange: Exchange) -> list[Endpoint]:
+    # A file, cache or batch lives in the account that made it: elsewhere it is a misleading 404.
+    return exchange.candidates[:1] if exchange.operation.account_bound else exchange.candidates
+
+
+def _may_repeat(exchange: Exchange, failure: EndpointFailed) -> bool:
+    if failure.sent and exchange.request.method not in IDEMPOTENT:
+        return False
+    return exchange.relay.replayable
+
+
+def _worth_another(exchange: Exchange, head: ResponseHead) -> bool:
+    return head.status in RETRYABLE and exchange.relay.replayable
+
+
+def _since(exchange: Exchange, clock: Clock) -> float:
+    return round((clock.monotonic() - exchange.started) * 1000, 1)
+
+
+def _no_answer(exchange: Exchange, failure: EndpointFailed | None) -> Exception:
+    if failure is None:
+        return exchange.refuse(
+            503, "No endpoint is left to take this request.", reason="NO_ENDPOINT", outcome=Outcome.UPSTREAM_FAILED
+        )
+    tried = ", ".join(f"{attempt.endpoint}: {attempt.error}" for attempt in exchange.attempts)
+    code = 504 if failure.reason.endswith("timeout") else 503 if not failure.sent else 502
+    return exchange.refuse(
+        code,
+        f"No endpoint gave an answer ({tried}).",
+        reason="UPSTREAM_FAILED",
+        retry_after=failure.retry_after,
+        outcome=Outcome.UPSTREAM_FAILED,
+    )

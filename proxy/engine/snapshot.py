@@ -1,0 +1,107 @@
+"""One compiled configuration: routes with their chains, and the plugin instances behind them.
+
+`app.py` builds one at start and at each reload, swaps the reference, and closes the old one when its last
+exchange has ended. Immutable but for the count of exchanges in flight. A plugin whose table is equal keeps
+its instance, so that circuits, buckets and key caches survive a reload.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+from proxy.config.schema import RouteTable, Settings
+from proxy.engine.chain import wrap_attempt, wrap_exchange
+from proxy.engine.forward import make_forward
+from proxy.engine.routes import path_matcher
+from proxy.exchange import Attempt, Endpoint, Exchange, ResponseHead
+from proxy.plugin import Clock, ExchangeNext, Plugin, Services
+from proxy.usage import Outcome
+
+
+class Route(NamedTuple):
+    """A route of the file, compiled."""
+
+    settings: RouteTable
+    matches: Callable[[str], bool]
+    endpoints: tuple[Endpoint, ...]
+    plugins: tuple[Plugin, ...]  # outermost first
+    run: ExchangeNext
+
+
+class Snapshot:
+    """See the module. `plugins` holds the instances by table name."""
+
+    def __init__(self, settings: Settings, plugins: dict[str, Plugin], clock: Clock) -> None:
+        self.settings = settings
+        self.plugins = plugins
+        self.routes = tuple(_compile(table, settings, plugins, clock) for table in settings.routes)
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def route_for(self, path: str) -> Route | None:
+        return next((route for route in self.routes if route.matches(path)), None)
+
+    async def run(self, exchange: Exchange) -> None:
+        """Run one exchange through its route. Raises Refusal for every end that needs an answer of ours."""
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            route = self.route_for(exchange.request.path)
+            if route is None:
+                raise exchange.refuse(404, "No route of this gateway takes this path.", reason="NO_ROUTE")
+            assign(exchange, route)
+            await route.run(exchange)
+            if exchange.outcome is Outcome.LOST:
+                raise exchange.refuse(500, "A plugin ended the exchange without an answer.", reason="INTERNAL")
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    async def ended(self) -> None:
+        """Wait until no exchange runs on this snapshot."""
+        await self._idle.wait()
+
+
+def assign(exchange: Exchange, route: Route) -> None:
+    """Give the exchange what its route says."""
+    exchange.route = route.settings.name
+    exchange.on_disconnect = route.settings.on_disconnect
+    exchange.candidates = sorted(route.endpoints, key=lambda endpoint: endpoint.priority)
+
+
+def build_plugins(
+    settings: Settings, make_services: Callable[[str], Services], previous: "Snapshot | None"
+) -> dict[str, Plugin]:
+    """Instances for every plugin a route uses; those of `previous` where the table is equal. No I/O.
+
+    Raises ValueError, naming the table, for settings that a plugin cannot work with.
+    """
+    plugins: dict[str, Plugin] = {}
+    for name in dict.fromkeys(name for route in settings.routes for name in route.plugins):
+        wanted = settings.plugins[name]
+        if previous is not None and name in previous.plugins and previous.settings.plugins[name] == wanted:
+            plugins[name] = previous.plugins[name]
+            continue
+        try:
+            plugins[name] = wanted.plugin(wanted.config, make_services(name))
+        except ValueError as error:
+            raise ValueError(f"plugins.{name}: {error}") from error
+    return plugins
+
+
+def _compile(table: RouteTable, settings: Settings, plugins: dict[str, Plugin], clock: Clock) -> Route:
+    ordered = tuple(plugins[name] for name in table.plugins)
+    forward = make_forward(wrap_attempt(ordered, _open), clock)
+    return Route(
+        table,
+        path_matcher(table.match),
+        settings.upstreams[table.upstream],
+        ordered,
+        wrap_exchange(ordered, forward),
+    )
+
+
+async def _open(attempt: Attempt) -> ResponseHead:
+    return await attempt.exchange.relay.open(attempt.endpoint)

@@ -1,0 +1,113 @@
+"""The onion: order, what is left out of it, and what becomes of an exception."""
+
+from typing import Any
+
+import pytest
+
+from proxy import Attempt, AttemptNext, EndpointFailed, Exchange, ExchangeNext, Outcome, Plugin, Refusal, ResponseHead
+from proxy.engine.chain import wrap_attempt, wrap_exchange
+from proxy.usage import AttemptRecord
+from tests.support import answer, make_endpoint, make_exchange, make_services
+
+
+class Notes(Plugin):
+    """Writes down when it is entered and left."""
+
+    def __init__(self, name: str, notes: list[str]) -> None:
+        super().__init__(None, make_services(name=name))
+        self.name = name
+        self.notes = notes
+
+    async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
+        self.notes.append(f"{self.name} in")
+        try:
+            await call_next(exchange)
+        finally:
+            self.notes.append(f"{self.name} out {exchange.outcome} {exchange.status}")
+
+
+class Faulty(Plugin):
+    def __init__(self, *, after: bool = False) -> None:
+        super().__init__(None, make_services(name="faulty"))
+        self.after = after
+
+    async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
+        if self.after:
+            await call_next(exchange)
+        raise KeyError("a bug")
+
+    async def around_attempt(self, attempt: Attempt, call_next: AttemptNext) -> ResponseHead:
+        raise KeyError("a bug")
+
+
+class AttemptOnly(Plugin):
+    def __init__(self) -> None:
+        super().__init__(None, make_services())
+
+    async def around_attempt(self, attempt: Attempt, call_next: AttemptNext) -> ResponseHead:
+        return await call_next(attempt)
+
+
+async def completes(exchange: Exchange) -> None:
+    exchange.outcome, exchange.status = Outcome.COMPLETED, 200
+
+
+def an_attempt(exchange: Exchange) -> Attempt:
+    return Attempt(exchange, make_endpoint(), AttemptRecord(endpoint="a", region="global", started_ms=0.0))
+
+
+async def test_first_in_the_list_is_outermost() -> None:
+    notes: list[str] = []
+    run = wrap_exchange([Notes("one", notes), Notes("two", notes)], completes)
+    await run(make_exchange())
+    assert notes == ["one in", "two in", "two out completed 200", "one out completed 200"]
+
+
+async def test_a_hook_that_is_not_overridden_is_not_in_the_onion() -> None:
+    assert wrap_exchange([AttemptOnly()], completes) is completes
+
+    async def opens(attempt: Attempt) -> ResponseHead:
+        return answer()
+
+    assert wrap_attempt([Notes("one", [])], opens) is opens
+
+
+async def test_an_unknown_exception_is_a_500_that_outer_plugins_see() -> None:
+    notes: list[str] = []
+    run = wrap_exchange([Notes("usage", notes), Faulty()], completes)
+    exchange = make_exchange()
+    with pytest.raises(Refusal) as caught:
+        await run(exchange)
+    assert caught.value.code == 500
+    assert "a bug" not in caught.value.message
+    assert exchange.id in caught.value.message
+    assert notes[-1] == "usage out refused 500"
+
+
+async def test_a_fault_after_the_end_does_not_hide_how_it_ended() -> None:
+    notes: list[str] = []
+    run = wrap_exchange([Notes("usage", notes), Faulty(after=True)], completes)
+    exchange = make_exchange()
+    await run(exchange)
+    assert (exchange.outcome, exchange.status) == (Outcome.COMPLETED, 200)
+    assert notes[-1] == "usage out completed 200"
+
+
+async def test_an_attempt_plugin_that_fails_fails_closed() -> None:
+    async def opens(attempt: Attempt) -> ResponseHead:
+        raise AssertionError("must not be reached")
+
+    exchange = make_exchange()
+    with pytest.raises(Refusal) as caught:
+        await wrap_attempt([Faulty()], opens)(an_attempt(exchange))
+    assert caught.value.code == 500
+
+
+@pytest.mark.parametrize("error", [EndpointFailed("down", sent=False), Refusal(403, "no", reason="NO")])
+async def test_known_exceptions_pass_as_they_are(error: Any) -> None:
+    async def opens(attempt: Attempt) -> ResponseHead:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        await wrap_attempt([AttemptOnly()], opens)(an_attempt(make_exchange()))
+    assert caught.value is error

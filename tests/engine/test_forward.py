@@ -1,0 +1,145 @@
+"""Failover: when another endpoint is tried, when it must not be, and what the record says of it."""
+
+import pytest
+
+from proxy import Attempt, CallerGone, Endpoint, EndpointFailed, Exchange, Operation, Outcome, Refusal, ResponseHead
+from proxy.engine.forward import RETRYABLE, make_forward
+from tests.support import Fails, ManualClock, ScriptedRelay, answer, make_endpoint, make_exchange
+
+A, B, C = make_endpoint("a"), make_endpoint("b", region="eu"), make_endpoint("c")
+DOWN = Fails("connect_failed", sent=False)
+CUT = Fails("disconnected", sent=True)
+
+
+async def run(
+    relay: ScriptedRelay, *endpoints: Endpoint, method: str = "POST", operation: Operation | None = None
+) -> Exchange:
+    exchange = make_exchange(relay, method=method, candidates=list(endpoints))
+    if operation is not None:
+        exchange.operation = operation
+
+    async def attempt_once(attempt: Attempt) -> ResponseHead:
+        return await attempt.exchange.relay.open(attempt.endpoint)
+
+    await make_forward(attempt_once, ManualClock())(exchange)
+    return exchange
+
+
+async def test_the_first_answer_is_relayed() -> None:
+    relay = ScriptedRelay({"a": [answer(200)]})
+    exchange = await run(relay, A, B)
+    assert relay.opened == ["a"]
+    assert exchange.endpoint == A
+    assert [(attempt.endpoint, attempt.status, attempt.error) for attempt in exchange.attempts] == [("a", 200, None)]
+
+
+@pytest.mark.parametrize("status", sorted(RETRYABLE))
+async def test_a_retryable_answer_moves_on(status: int) -> None:
+    relay = ScriptedRelay({"a": [answer(status)], "b": [answer(200)]})
+    exchange = await run(relay, A, B)
+    assert relay.opened == ["a", "b"]
+    assert (exchange.endpoint, exchange.status) == (B, 200)
+    assert [attempt.status for attempt in exchange.attempts] == [status, 200]
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 400, 401, 403, 404, 499, 501])
+async def test_any_other_answer_is_the_answer(status: int) -> None:
+    relay = ScriptedRelay({"a": [answer(status)]})
+    exchange = await run(relay, A, B)
+    assert relay.opened == ["a"]
+    assert exchange.status == status
+
+
+async def test_the_last_retryable_answer_is_relayed_as_it_is() -> None:
+    """Google's own 429, with its RetryInfo, says more than a 503 of ours."""
+    relay = ScriptedRelay({"a": [answer(503)], "b": [answer(429)]})
+    exchange = await run(relay, A, B)
+    assert (exchange.endpoint, exchange.status, exchange.outcome) == (B, 429, Outcome.COMPLETED)
+
+
+async def test_an_answer_held_is_relayed_when_the_others_are_down() -> None:
+    relay = ScriptedRelay({"a": [answer(429)], "b": [DOWN], "c": [DOWN]})
+    exchange = await run(relay, A, B, C)
+    assert relay.opened == ["a", "b", "c"]
+    assert (exchange.endpoint, exchange.status) == (A, 429)
+    assert [(attempt.status, attempt.error) for attempt in exchange.attempts] == [
+        (429, None),
+        (None, "connect_failed"),
+        (None, "connect_failed"),
+    ]
+
+
+async def test_a_dead_endpoint_is_skipped() -> None:
+    relay = ScriptedRelay({"a": [DOWN], "b": [answer(200)]})
+    exchange = await run(relay, A, B)
+    assert exchange.endpoint == B
+
+
+async def test_a_post_that_may_be_running_is_not_repeated() -> None:
+    """RFC 9110 section 9.2.2: generation could be billed twice."""
+    relay = ScriptedRelay({"a": [CUT]})
+    with pytest.raises(Refusal) as caught:
+        await run(relay, A, B)
+    assert relay.opened == ["a"]
+    assert caught.value.code == 502
+
+
+async def test_a_get_that_may_have_run_is_repeated() -> None:
+    relay = ScriptedRelay({"a": [CUT], "b": [answer(200)]})
+    exchange = await run(relay, A, B, method="GET")
+    assert exchange.endpoint == B
+
+
+async def test_a_body_that_is_gone_is_not_repeated() -> None:
+    relay = ScriptedRelay({"a": [answer(503)]}, replayable=False)
+    exchange = await run(relay, A, B)
+    assert relay.opened == ["a"]
+    assert exchange.status == 503
+
+
+async def test_what_one_account_owns_is_not_looked_for_elsewhere() -> None:
+    relay = ScriptedRelay({"a": [answer(503)]})
+    exchange = await run(relay, A, B, operation=Operation("files.get", api="gemini", account_bound=True))
+    assert relay.opened == ["a"]
+    assert exchange.status == 503
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (DOWN, 503),
+        (CUT, 502),
+        (Fails("first_byte_timeout", sent=True), 504),
+        (Fails("connect_timeout", sent=False), 504),
+    ],
+)
+async def test_no_answer_at_all(failure: EndpointFailed, code: int) -> None:
+    relay = ScriptedRelay({"a": [failure]})
+    exchange_of: list[Exchange] = []
+    with pytest.raises(Refusal) as caught:
+        exchange_of.append(await run(relay, A))
+    assert caught.value.code == code
+    assert f"a: {failure.reason}" in caught.value.message
+
+
+async def test_nobody_left_to_ask() -> None:
+    with pytest.raises(Refusal) as caught:
+        await run(ScriptedRelay())
+    assert (caught.value.code, caught.value.reason) == (503, "NO_ENDPOINT")
+
+
+async def test_a_caller_that_left_blames_no_endpoint() -> None:
+    class Leaves(ScriptedRelay):
+        async def open(self, endpoint: Endpoint) -> ResponseHead:
+            raise CallerGone("left")
+
+    exchange = make_exchange(Leaves(), candidates=[A, B])
+
+    async def attempt_once(attempt: Attempt) -> ResponseHead:
+        return await attempt.exchange.relay.open(attempt.endpoint)
+
+    with pytest.raises(Refusal) as caught:
+        await make_forward(attempt_once, ManualClock())(exchange)
+    assert caught.value.code == 499
+    assert exchange.outcome == Outcome.CLIENT_GONE
+    assert len(exchange.attempts) == 1
