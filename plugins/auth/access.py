@@ -1,0 +1,46 @@
+"""May this team use this model? Asked by `Auth` once it knows who calls.
+
+Every team of the lineage must allow it: a child cannot be given what its parent may not use. Where the
+model cannot be known, a team with a list is refused, since what we do not recognise may well run a model.
+Teams without a list cost nothing here: the body is not read for them.
+"""
+
+from collections.abc import Sequence
+
+from proxy import Exchange, Refusal, Team
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1: they change nothing and run nothing
+
+
+async def check_model(exchange: Exchange, lineage: Sequence[Team]) -> None:
+    """Raises the 403 of the first team that does not allow what is asked for."""
+    restricted = [team for team in lineage if team.models]
+    if not restricted:
+        return
+    operation = exchange.operation
+    models = {operation.model} if operation.model is not None else set()
+    if operation.model_in_body:
+        model = (await exchange.intent()).model
+        if model is None:
+            raise _unknown(exchange, restricted[0])
+        models.add(model)
+    if not models and (operation.generates or _may_do_anything(exchange)):
+        raise _unknown(exchange, restricted[0])
+    for team in restricted:
+        for model in sorted(models):
+            if not team.allows_model(model):
+                raise exchange.refuse(
+                    403, f'Team "{team.name}" may not use the model "{model}".', reason="MODEL_NOT_ALLOWED"
+                )
+
+
+def _may_do_anything(exchange: Exchange) -> bool:
+    return exchange.operation.name == "unknown" and exchange.request.method.upper() not in _READS
+
+
+def _unknown(exchange: Exchange, team: Team) -> Refusal:
+    return exchange.refuse(
+        403,
+        f'Team "{team.name}" may use certain models only, and this request does not say which model it uses.',
+        reason="MODEL_UNKNOWN",
+    )

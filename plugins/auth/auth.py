@@ -1,0 +1,138 @@
+"""The plugin `auth`: a credential in, a Principal on the exchange or a refusal out. Deny by default.
+
+Team keys are looked up in `Keyring`, tokens go to `TokenVerifier`; a failed check is final, there is no
+other road. Refusals carry Google's words, which SDKs know (Gemini fact 3). Callers learn only that their
+credential is bad; why, for whom to mend it, is in the log, without the credential.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from plugins.auth.access import check_model
+from plugins.auth.claims import NotMapped
+from plugins.auth.credential import Credential, Problem, find
+from plugins.auth.issuer_keys import IssuerUnavailable
+from plugins.auth.keyring import Keyring
+from plugins.auth.settings import AuthConfig, check
+from plugins.auth.token import InvalidToken, claimed_issuer
+from plugins.auth.token_verifier import TokenVerifier
+from proxy import Exchange, ExchangeNext, Plugin, Principal, Refusal, Services
+
+_NO_CREDENTIAL = (
+    "Method doesn't allow unregistered callers (callers without established identity). "
+    "Please use API Key or other form of API consumer identity to call this API."
+)
+_BAD_KEY = "API key not valid. Please pass a valid API key."
+_BAD_TOKEN = (
+    "Request had invalid authentication credentials. "  # noqa: S105 Google's message, no secret
+    "Expected OAuth 2 access token, login cookie or other valid authentication credential."
+)
+_RETRY_SECONDS = 5.0  # the issuer's keys are asked for again about that often
+
+
+class Auth(Plugin):
+    Config: ClassVar[type] = AuthConfig
+    provides: ClassVar[frozenset[str]] = frozenset({"principal"})
+
+    def __init__(self, config: AuthConfig, services: Services) -> None:
+        check(config)
+        super().__init__(config, services)
+        self._keyring = Keyring(config.keys, services) if config.keys is not None else None
+        self._tokens = TokenVerifier(config.issuers, services)
+
+    async def start(self) -> None:
+        if self._keyring is not None:
+            await self._keyring.start()
+        await self._tokens.start()
+
+    async def stop(self) -> None:
+        await self._tokens.stop()
+
+    async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
+        await self._admit(exchange)
+        await call_next(exchange)
+
+    async def explain(self, exchange: Exchange) -> list[str]:
+        principal = await self._admit(exchange)
+        how = f"team key {principal.key_id}" if principal.key_id else f"token of {principal.subject}"
+        lineage = self.services.teams.lineage(principal.team)
+        lists = [f"{', '.join(team.models)} ({team.name})" for team in lineage if team.models]
+        models = " and ".join(lists) if lists else "any"
+        return [f"{how}, team {' in '.join(team.name for team in lineage)}", f"models allowed: {models}"]
+
+    async def status(self) -> Mapping[str, Any]:
+        keys = {"keys": self._keyring.status()} if self._keyring is not None else {}
+        return keys | self._tokens.status()
+
+    async def _admit(self, exchange: Exchange) -> Principal:
+        principal = await self._identify(exchange)
+        exchange.principal = principal  # before the next checks: the record of a refusal says who, too
+        lineage = self.services.teams.lineage(principal.team)
+        if not lineage:
+            why = f"team {principal.team} is not in the routes file"
+            raise self._refuse_teamless(exchange, why, subject=principal.subject)
+        await check_model(exchange, lineage)
+        return principal
+
+    async def _identify(self, exchange: Exchange) -> Principal:
+        credential = find(exchange.request)
+        if isinstance(credential, Problem):
+            raise self._refuse_problem(exchange, credential)
+        if credential.is_token:
+            return await self._identify_token(exchange, credential)
+        return await self._identify_key(exchange, credential)
+
+    async def _identify_key(self, exchange: Exchange, credential: Credential) -> Principal:
+        key = await self._keyring.find(credential.value) if self._keyring is not None else None
+        state = key.state(self._keyring.now()) if key is not None and self._keyring is not None else "unknown"
+        if key is None or state != "live":
+            self._log(exchange, f"{state}_key", key_id=key.id if key else None, team=key.team if key else None)
+            localized = "type.googleapis.com/google.rpc.LocalizedMessage"
+            raise exchange.refuse(
+                400,  # not 401: Google's answer to a bad key, and what SDKs recognise
+                _BAD_KEY,
+                reason="API_KEY_INVALID",
+                details=[{"@type": localized, "locale": "en-US", "message": _BAD_KEY}],
+            )
+        return Principal(subject=f"key:{key.id}", team=key.team, key_id=key.id)
+
+    async def _identify_token(self, exchange: Exchange, credential: Credential) -> Principal:
+        try:
+            return await self._tokens.verify(credential.value)
+        except InvalidToken as error:
+            self._log(exchange, "bad_token", why=str(error), issuer=claimed_issuer(credential.value))
+            raise self._refuse_unauthenticated(exchange, 'Bearer error="invalid_token"') from None
+        except NotMapped as error:
+            raise self._refuse_teamless(exchange, str(error), issuer=claimed_issuer(credential.value)) from None
+        except IssuerUnavailable as error:
+            self._log(exchange, "issuer_unavailable", why=str(error), issuer=claimed_issuer(credential.value))
+            raise exchange.refuse(
+                503,
+                "The token cannot be checked right now: its issuer's keys are unavailable. Please try again later.",
+                reason="ISSUER_UNAVAILABLE",
+                retry_after=_RETRY_SECONDS,
+            ) from None
+
+    def _refuse_problem(self, exchange: Exchange, problem: Problem) -> Refusal:
+        self._log(exchange, problem.value)
+        match problem:
+            case Problem.NONE:
+                return exchange.refuse(403, _NO_CREDENTIAL, reason="CREDENTIALS_MISSING")
+            case Problem.SEVERAL:
+                message = "The request carries different credentials in several places. Send exactly one."
+                return exchange.refuse(400, message, reason="CREDENTIALS_AMBIGUOUS")
+            case Problem.SCHEME:
+                return self._refuse_unauthenticated(exchange, "Bearer")
+
+    def _refuse_unauthenticated(self, exchange: Exchange, challenge: str) -> Refusal:
+        exchange.reply_headers.append(("WWW-Authenticate", challenge))  # RFC 6750 section 3
+        return exchange.refuse(401, _BAD_TOKEN, reason="CREDENTIALS_INVALID")
+
+    def _refuse_teamless(self, exchange: Exchange, why: str, **who: str | None) -> Refusal:
+        self._log(exchange, "no_team", why=why, **who)
+        message = "The caller is known, but belongs to no team of this gateway. Ask whoever runs it."
+        return exchange.refuse(403, message, reason="TEAM_UNKNOWN")
+
+    def _log(self, exchange: Exchange, reason: str, **facts: Any) -> None:
+        known = {name: fact for name, fact in facts.items() if fact is not None}
+        self.services.log.info("auth_refused", reason=reason, exchange=exchange.id, peer=exchange.request.peer, **known)

@@ -1,0 +1,71 @@
+"""Finds the one credential of a request: a pure function of its head.
+
+SDKs send it in one of three places, gemini-cli in two at once (Gemini fact 2.1): the same value twice is
+one credential. Two different values are refused: "first wins" would let the proxy and whoever stands
+before or behind it see two different callers. It judges nothing; `Auth` does.
+"""
+
+import re
+from enum import Enum
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from proxy import RequestHead
+
+# Google's system parameters that carry a credential (Gemini fact 1.8). Google also takes such
+# parameters with a leading "$" (`$alt`), so `$key` is one too.
+QUERY_PARAMETERS = frozenset({"key", "access_token", "oauth_token"})
+
+# RFC 7515 section 7.1. The third part is empty in an unsigned token, which must be refused as the token
+# it claims to be. Team keys have no dots.
+_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+
+
+class Problem(Enum):
+    """Why a request has no credential that could be checked."""
+
+    NONE = "no_credential"
+    SEVERAL = "several_credentials"
+    SCHEME = "authorization_scheme"  # Basic, `Token auth_tokens/…` of the Live SDK, …
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """What the caller showed. Its repr hides it: it is a secret until proven wrong."""
+
+    value: str
+
+    @property
+    def is_token(self) -> bool:
+        """True for what looks like a JWT, wherever it came from: SDKs put it in the place of the key."""
+        return _JWT.fullmatch(self.value) is not None
+
+    def __repr__(self) -> str:
+        return "Credential(hidden)"
+
+
+def find(request: RequestHead) -> Credential | Problem:
+    """The request's credential, or what is wrong with the ones it has. An empty one is none."""
+    found = {value for value in request.headers.get_all("x-goog-api-key") if value}
+    found |= _in_query(request.query)
+    for field in request.headers.get_all("authorization"):
+        scheme, _, value = field.strip().partition(" ")
+        if not scheme:
+            continue
+        if scheme.lower() != "bearer":  # RFC 9110 section 11.1: schemes have no case
+            return Problem.SCHEME
+        if value.strip():
+            found.add(value.strip())
+    if len(found) > 1:
+        return Problem.SEVERAL
+    return Credential(found.pop()) if found else Problem.NONE
+
+
+def _in_query(query: str) -> set[str]:
+    """Values of credential parameters; names are decoded as well, since `k%65y` is `key` to Google."""
+    pairs = (part.partition("=") for part in query.split("&"))
+    return {
+        unquote_plus(value)
+        for name, _, value in pairs
+        if value and unquote_plus(name).removeprefix("$") in QUERY_PARAMETERS
+    }

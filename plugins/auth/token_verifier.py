@@ -1,0 +1,97 @@
+"""From a token to who sent it: the one road, with every check on it.
+
+`Auth` asks it for each credential that looks like a JWT. The issuer is chosen among the configured ones by
+exact name, its keys come from `IssuerKeys`, the rules are `token.py`'s, the mapping `claims.py`'s. Verified
+tokens are remembered so that a busy caller costs a hash, not a signature; bad ones never are.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from cachetools import TLRUCache
+
+from plugins.auth.claims import subject_of, team_of
+from plugins.auth.issuer_keys import IssuerKeys
+from plugins.auth.key_set import PublicKey
+from plugins.auth.settings import Issuer
+from plugins.auth.token import BadSignature, InvalidToken, Unverified, check_kind, read, verify
+from proxy import Principal, Services
+
+_MAX_REMEMBERED = 4096
+
+_Checked = tuple[dict[str, Any], str]  # claims, and the thumbprint of the key that vouches for them
+
+
+class _Remembered(msgspec.Struct, frozen=True):
+    principal: Principal
+    issuer: str
+    thumbprint: str  # of the key that verified it
+    expires_at: float
+
+
+class TokenVerifier:
+    """Verifies tokens of the configured issuers."""
+
+    def __init__(self, issuers: tuple[Issuer, ...], services: Services) -> None:
+        self._clock = services.clock
+        self._issuers = {issuer.issuer: IssuerKeys(issuer, services) for issuer in issuers}
+        # By SHA-256 of the whole token, signature and issuer included: a cache keyed by a part of it let
+        # callers become one another (CVE-2026-35030). Never longer than the token's own `exp`.
+        self._remembered: TLRUCache[bytes, _Remembered] = TLRUCache(
+            maxsize=_MAX_REMEMBERED, ttu=lambda _, entry, __: entry.expires_at, timer=services.clock.time
+        )
+        self._verified = 0  # by signature; one that is remembered does not count again
+
+    async def start(self) -> None:
+        await asyncio.gather(*(keys.start() for keys in self._issuers.values()))
+
+    async def stop(self) -> None:
+        for keys in self._issuers.values():
+            await keys.stop()
+
+    async def verify(self, token: str) -> Principal:
+        """Who sent it. Raises InvalidToken, IssuerUnavailable, or NotMapped."""
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        remembered = self._remembered.get(digest)
+        if remembered is not None and self._issuers[remembered.issuer].current().holds(remembered.thumbprint):
+            return remembered.principal
+        unverified = read(token)
+        keys = self._issuers.get(unverified.issuer)
+        if keys is None:
+            raise InvalidToken("issuer is not configured")
+        settings = keys.settings
+        check_kind(unverified, settings)
+        claims, thumbprint = await self._check(unverified, keys)
+        self._verified += 1
+        principal = Principal(subject_of(claims, settings.subject), team_of(claims, settings.team))
+        self._remembered[digest] = _Remembered(principal, settings.issuer, thumbprint, float(claims["exp"]))
+        return principal
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "issuers": [keys.status() for keys in self._issuers.values()],
+            "tokens": {"verified": self._verified, "remembered": len(self._remembered)},
+        }
+
+    async def _check(self, unverified: Unverified, keys: IssuerKeys) -> _Checked:
+        fitting = await keys.fitting(unverified.algorithm, unverified.kid)
+        if not fitting:
+            raise InvalidToken("no key of the issuer's fits alg and kid")
+        found = self._try(unverified, keys, fitting)
+        # Without a `kid` a rotation shows only as a signature that no key made.
+        if found is None and unverified.kid is None and await keys.ask_again():
+            found = self._try(unverified, keys, keys.current().fits(unverified.algorithm, None))
+        if found is None:
+            raise InvalidToken("signature")
+        return found
+
+    def _try(self, unverified: Unverified, keys: IssuerKeys, fitting: Sequence[PublicKey]) -> _Checked | None:
+        for key in fitting:
+            try:
+                return verify(unverified, key, keys.settings, self._clock.time()), key.thumbprint
+            except BadSignature:  # the next one may fit
+                continue
+        return None

@@ -1,0 +1,88 @@
+"""Where a credential may be, and what two of them mean."""
+
+import pytest
+
+from plugins.auth.credential import Credential, Problem, find
+from tests.support import make_exchange
+
+PATH = "/v1beta/models/gemini-2.5-flash:generateContent"
+
+
+def found(*headers: tuple[str, str], query: str = "") -> Credential | Problem:
+    exchange = make_exchange(target=PATH + (f"?{query}" if query else ""))
+    exchange.request.headers.raw = [
+        (name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers
+    ]
+    return find(exchange.request)
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ([("x-goog-api-key", "k")], ""),
+        ([("X-Goog-Api-Key", "k")], ""),
+        ([("Authorization", "Bearer k")], ""),
+        ([("Authorization", "bearer   k ")], ""),
+        ([], "key=k"),
+        ([], "alt=sse&key=k"),
+        ([], "k%65y=%6b"),
+        ([], "$key=k"),
+        ([], "access_token=k"),
+        ([], "oauth_token=k"),
+        ([("x-goog-api-key", "k"), ("Authorization", "Bearer k")], ""),  # gemini-cli with bearer sends both
+        ([("x-goog-api-key", "k"), ("x-goog-api-key", "k")], "key=k"),
+        ([("x-goog-api-key", ""), ("Authorization", "Bearer k")], "key="),
+    ],
+)
+def test_one_credential_wherever_it_is(headers: list[tuple[str, str]], query: str) -> None:
+    assert found(*headers, query=query) == Credential("k")
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ([("x-goog-api-key", "a"), ("Authorization", "Bearer b")], ""),
+        ([("x-goog-api-key", "a")], "key=b"),
+        ([("x-goog-api-key", "a"), ("x-goog-api-key", "b")], ""),
+        ([("Authorization", "Bearer a"), ("Authorization", "Bearer b")], ""),
+        ([], "key=a&key=b"),
+        ([], "key=a&access_token=b"),
+        ([], "key=a&k%65y=b"),
+    ],
+)
+def test_different_ones_are_never_first_wins(headers: list[tuple[str, str]], query: str) -> None:
+    assert found(*headers, query=query) is Problem.SEVERAL
+
+
+@pytest.mark.parametrize("query", ["", "key=", "keys=k", "alt=sse;key=k", "KEY=k", "&&=&"])
+def test_none(query: str) -> None:
+    assert found(("authorization", ""), ("x-goog-api-key", ""), query=query) is Problem.NONE
+
+
+@pytest.mark.parametrize("value", ["Basic a2V5", "Token auth_tokens/abc", "k", "Bearerk k"])
+def test_another_scheme_is_refused_even_beside_a_good_key(value: str) -> None:
+    assert found(("x-goog-api-key", "k"), ("authorization", value)) is Problem.SCHEME
+
+
+@pytest.mark.parametrize(
+    ("value", "is_token"),
+    [
+        ("a.b.c", True),
+        ("a.b.", True),  # unsigned, and it must fail as a token
+        ("a.b", False),
+        ("a.b.c.d.e", False),  # encrypted (JWE)
+        ("weir_0011aabb_Zm9v-_", False),
+        ("a.b c.d", False),
+        ("a.b.c\n", False),
+    ],
+)
+def test_what_looks_like_a_token(value: str, is_token: bool) -> None:
+    assert Credential(value).is_token is is_token
+
+
+def test_bytes_that_are_no_text_are_still_a_credential() -> None:
+    assert found(("x-goog-api-key", "k\udcff")) == Credential("k\udcff")
+
+
+def test_it_never_shows_itself() -> None:
+    assert "hunter2" not in repr(Credential("hunter2"))
