@@ -1,0 +1,70 @@
+"""The usage log's structlog logger: a chain of its own, apart from the service log's.
+
+`UsageLog` writes records to it; the wrapped logger is the `Writer`, which takes finished lines. To add to every
+line, add a processor. Nothing here does I/O: a record is rendered at once, so that nobody changes it later.
+"""
+
+import re
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from proxy import UsageRecord
+
+_encoder = msgspec.json.Encoder(enc_hook=str)  # a plugin's label may be anything; its record must not be lost for it
+
+# The shapes of credentials, in case one was pasted into a path, a model's name or a label: Google's keys,
+# auth keys and access tokens, our team keys, JWTs. Long enough to spare the public ids of keys.
+_CREDENTIAL = re.compile(
+    r"AIza[\w-]{16,}|AQ\.[\w.-]{16,}|ya29\.[\w.-]{16,}|weir_[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+)
+
+
+class Lines(Protocol):
+    """Where finished lines go."""
+
+    def write(self, line: bytes) -> None: ...
+
+
+class RecordLogger(structlog.BoundLoggerBase):
+    """structlog's machinery with one verb. `write` never blocks and never fails for what a record holds."""
+
+    def write(self, record: UsageRecord) -> None:
+        self._proxy_to_logger("write", record=record)
+
+
+def record_logger(lines: Lines) -> RecordLogger:
+    """A logger over `lines`."""
+    return RecordLogger(lines, (hide_credentials, render), {})
+
+
+def hide_credentials(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Looks where text of the caller's or of a plugin's may be; the whole line would take three times as long."""
+    record: UsageRecord = event["record"]
+    record.path = _CREDENTIAL.sub("***", record.path)
+    if record.model is not None:
+        record.model = _CREDENTIAL.sub("***", record.model)
+    if record.labels:
+        record.labels = {name: _CREDENTIAL.sub("***", str(text)) for name, text in record.labels.items()}
+    return event
+
+
+def render(_: WrappedLogger, __: str, event: EventDict) -> bytes:
+    record: UsageRecord = event["record"]
+    try:
+        return _encoder.encode(record) + b"\n"
+    except UnicodeEncodeError:
+        # JSON and headers can carry lone surrogates, UTF-8 cannot. A record must not be lost for it.
+        return _encoder.encode(_encodable(msgspec.to_builtins(record, str_keys=True, enc_hook=str))) + b"\n"
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    return value

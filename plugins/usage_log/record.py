@@ -1,0 +1,69 @@
+"""From an exchange to its line in the usage log: one pure function.
+
+`UsageLog` calls it when an exchange has ended. It decides no field (those are the contract's) and reads no
+clock; it keeps the query out of the record, in whatever spelling the caller sent it.
+"""
+
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from proxy import Exchange, UsageRecord
+
+# A query that a client escaped by mistake (`%3Fkey=…`), or began with `&`, is a query all the same: Google's
+# paths hold neither, and keys were seen in both.
+_QUERY_BEGINS = re.compile(r"&|%3[Ff]|%26")
+
+
+def record_of(exchange: Exchange, ended_monotonic: float) -> UsageRecord:
+    """The record of an exchange that ended at that moment of the services' monotonic clock."""
+    request, principal, endpoint = exchange.request, exchange.principal, exchange.endpoint
+    return UsageRecord(
+        time=_rfc3339(exchange.received_at),
+        id=exchange.id,
+        route=exchange.route,
+        team=principal.team if principal else None,
+        subject=principal.subject if principal else None,
+        key_id=principal.key_id if principal else None,
+        operation=exchange.operation.name,
+        model=exchange.model,
+        method=request.method,
+        path=_path(request.target),
+        endpoint=endpoint.name if endpoint else None,
+        region=endpoint.region if endpoint else None,
+        attempts=exchange.attempts,
+        outcome=exchange.outcome,
+        status=exchange.status,
+        reason=exchange.reason,
+        first_byte_ms=None if exchange.first_byte is None else _ms(exchange.first_byte - exchange.started),
+        total_ms=_ms(ended_monotonic - exchange.started),
+        request_bytes=exchange.request_bytes,
+        response_bytes=exchange.response_bytes,
+        usage_state=exchange.usage_state,
+        usage=exchange.usage,
+        labels=exchange.labels,
+    )
+
+
+def _rfc3339(unix_seconds: float) -> str:
+    milliseconds = int(unix_seconds * 1000)
+    return f"{_to_the_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=16)  # the exchanges of one second share it
+def _to_the_second(unix_seconds: int) -> str:
+    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
+
+
+def _path(target: str) -> str:
+    """The target's path alone: no query, and of an absolute form (RFC 9112 section 3.2.2) no authority."""
+    path = target.partition("?")[0]
+    if "&" in path or "%" in path:
+        path = _QUERY_BEGINS.split(path, maxsplit=1)[0]
+    if "://" in path and not path.startswith("/"):
+        return "/" + path.partition("://")[2].partition("/")[2]
+    return path

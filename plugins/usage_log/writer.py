@@ -1,0 +1,121 @@
+"""Group commit: lines queue in memory, a background task writes them together, off the loop.
+
+The record logger hands it lines; `UsageLog` starts and stops it. A line stays queued until the journal says
+that it is written: a full disk delays records and never drops one. What cannot be written by the end of
+`stop` goes to the service log.
+"""
+
+import asyncio
+
+from plugins.usage_log.journal import Journal
+from proxy import Services
+
+GROUP = 256  # lines that do not wait for the pause; 100 in one sync were measured at 146 k lines a second
+LAST_TRIES = 5  # at stop, RETRY_SECONDS apart: long enough for a log rotation to free the disk
+
+
+class Writer:
+    """The queue and the task that empties it.
+
+    Attributes:
+        written: lines on disk since the start.
+        error: why the last write failed; None when it did not.
+    """
+
+    RETRY_SECONDS = 1.0
+
+    def __init__(self, journal: Journal, services: Services, *, flush_every_seconds: float, capacity: int) -> None:
+        self._journal = journal
+        self._clock = services.clock
+        self._log = services.log
+        self._flush_every_seconds = flush_every_seconds
+        self._capacity = capacity
+        self._lines: list[bytes] = []
+        self._some = asyncio.Event()  # a line waits
+        self._hurry = asyncio.Event()  # do not wait out the pause: a whole group waits, or we stop
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self.written = 0
+        self.error: str | None = None
+
+    @property
+    def queued(self) -> int:
+        return len(self._lines)
+
+    @property
+    def full(self) -> bool:
+        """True when no new exchange may begin. Those in flight are still taken: their money is spent."""
+        return len(self._lines) >= self._capacity
+
+    def write(self, line: bytes) -> None:
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            self._some.set()
+        elif len(self._lines) == GROUP and self.error is None:
+            self._hurry.set()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="usage log writer")
+
+    async def stop(self) -> None:
+        """Write what waits. Raises nothing for a disk that will not take it; the service log gets the lines."""
+        self._stopping = True
+        self._some.set()
+        self._hurry.set()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        for tries_left in reversed(range(LAST_TRIES)):
+            if await self._flush() or not tries_left:
+                break
+            await self._clock.sleep(self.RETRY_SECONDS)
+        for line in self._lines:
+            self._log.critical("usage log: this record is in no file", record=line.decode())
+        self._lines.clear()
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            await self._some.wait()
+            await self._pause(self._flush_every_seconds if self.error is None else self.RETRY_SECONDS)
+            await self._flush()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait that long by the clock we were given, or until somebody is in a hurry."""
+        waits = {asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._hurry.wait())}
+        _, rest = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in rest:
+            wait.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    async def _flush(self) -> bool:
+        """Write all that waits, in one go; False when it could not be and still waits."""
+        count = len(self._lines)
+        if not self._stopping:
+            self._hurry.clear()
+        if not count:
+            return True
+        try:
+            await asyncio.to_thread(self._journal.append, b"".join(self._lines), self._clock.time())
+        except Exception as error:  # whatever it is, the task must live on: it holds the only copy
+            self._failed(error)
+            return False
+        del self._lines[:count]
+        self.written += count
+        if self.error is not None:
+            self.error = None
+            self._log.warning("usage log: writing again", file=self._journal.name, records=count)
+        if not self._lines and not self._stopping:
+            self._some.clear()
+        elif len(self._lines) >= GROUP:
+            self._hurry.set()
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        if self.error is None:
+            self._log.error(
+                "usage log: cannot write, records are kept in memory",
+                file=self._journal.name,
+                error=repr(error),
+                queued=len(self._lines),
+                capacity=self._capacity,
+            )
+        self.error = repr(error)

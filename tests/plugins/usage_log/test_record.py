@@ -1,0 +1,75 @@
+"""What a record says of an exchange, and what it never says."""
+
+import pytest
+
+from plugins.usage_log.record import record_of
+from proxy import SCHEMA_VERSION, AttemptRecord, Outcome, Principal, Usage, UsageState
+from tests.support import make_endpoint, make_exchange
+
+
+def test_a_completed_exchange() -> None:
+    exchange = make_exchange()
+    exchange.route = "gemini"
+    exchange.principal = Principal(subject="ada", team="studio", key_id="k1")
+    exchange.endpoint = make_endpoint("eu-1", region="eu")
+    exchange.attempts = [AttemptRecord(endpoint="eu-1", region="eu", started_ms=0.4, ended_ms=250.0, status=200)]
+    exchange.first_byte = exchange.started + 0.2512
+    exchange.status, exchange.outcome = 200, Outcome.COMPLETED
+    exchange.usage, exchange.usage_state = Usage(input_tokens=12, output_tokens=40), UsageState.FINAL
+    exchange.request_bytes, exchange.response_bytes = 592, 1100
+    exchange.labels["plan"] = "flex"
+
+    record = record_of(exchange, exchange.started + 1.25)
+
+    assert record.schema == SCHEMA_VERSION
+    assert record.time == "2025-06-15T15:06:40.000Z"
+    assert (record.id, record.route) == ("x-1", "gemini")
+    assert (record.team, record.subject, record.key_id) == ("studio", "ada", "k1")
+    assert (record.operation, record.model) == ("generateContent", "gemini-2.5-flash")
+    assert (record.method, record.path) == ("POST", "/v1beta/models/gemini-2.5-flash:generateContent")
+    assert (record.endpoint, record.region, record.attempts) == ("eu-1", "eu", exchange.attempts)
+    assert (record.outcome, record.status, record.reason) == (Outcome.COMPLETED, 200, None)
+    assert (record.first_byte_ms, record.total_ms) == (251.2, 1250.0)
+    assert (record.request_bytes, record.response_bytes) == (592, 1100)
+    assert (record.usage_state, record.usage) == (UsageState.FINAL, exchange.usage)
+    assert record.labels == {"plan": "flex"}
+
+
+def test_an_exchange_nobody_admitted_has_no_team_and_no_endpoint() -> None:
+    exchange = make_exchange()
+    exchange.refuse(401, "No.", reason="NO_CREDENTIAL")
+
+    record = record_of(exchange, exchange.started)
+
+    assert (record.team, record.subject, record.key_id) == (None, None, None)
+    assert (record.endpoint, record.region, record.first_byte_ms) == (None, None, None)
+    assert (record.outcome, record.status, record.reason) == (Outcome.REFUSED, 401, "NO_CREDENTIAL")
+
+
+def test_the_time_has_milliseconds_and_is_utc() -> None:
+    exchange = make_exchange()
+    exchange.received_at = 1_767_225_599.9999  # the last moment of a year does not become the next one
+
+    assert record_of(exchange, exchange.started).time == "2025-12-31T23:59:59.999Z"
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/v1beta/models?key=planted", "/v1beta/models"),
+        ("/v1beta/models?alt=sse?key=planted", "/v1beta/models"),
+        ("/v1beta/models%3Fkey=planted", "/v1beta/models"),
+        ("/v1beta/models%3fkey%3Dplanted", "/v1beta/models"),
+        ("/v1beta/models&key=planted", "/v1beta/models"),
+        ("/v1beta/models%26key=planted", "/v1beta/models"),
+        ("http://u:planted@host/v1beta/models?key=planted", "/v1beta/models"),
+        ("http://u:planted@host", "/"),
+        ("/v1beta/files/a%20b", "/v1beta/files/a%20b"),
+        ("/fetch/http://host/x", "/fetch/http://host/x"),
+        ("*", "*"),
+    ],
+)
+def test_the_path_holds_no_query_and_no_authority(target: str, path: str) -> None:
+    exchange = make_exchange(target=target)
+
+    assert record_of(exchange, exchange.started).path == path
