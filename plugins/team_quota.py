@@ -158,8 +158,12 @@ class TeamQuota(Plugin):
 
     async def _takes(self, exchange: Exchange, plan: _Plan) -> Sequence[Take]:
         """What to reserve. Reads the body only for a limit that depends on it."""
-        if not exchange.operation.generates or not (plan.tokens or plan.images):
+        if not (plan.tokens or plan.images):
             return plan.calls
+        if not exchange.operation.generates:
+            # What has no name may run a model all the same: it reserves nothing, yet what its answer says counts.
+            unnamed = (*plan.tokens, *plan.images) if exchange.operation.name == "unknown" else ()
+            return [*plan.calls, *(rule.take(0) for rule in unnamed)]
         intent = await exchange.intent()
         takes = list(plan.calls)
         if plan.tokens:

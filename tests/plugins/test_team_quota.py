@@ -278,6 +278,16 @@ async def test_what_does_not_generate_still_counts_as_a_request() -> None:
     assert (await bench.used("requests", "minute"), await bench.used("tokens", "minute")) == (1, 0)
 
 
+async def test_what_has_no_name_counts_by_what_its_answer_says() -> None:
+    """A path that hides its meaning from us must not be a way around the limits."""
+    bench = Bench(TOKENS)
+    unnamed = Operation("unknown")
+    usage = Usage(total_tokens=12_000)
+    await bench.run(ScriptedRelay(usage=usage), operation=unnamed)
+    assert await bench.used("tokens", "minute") == 12_000
+    assert (await bench.refused(operation=unnamed)).code == 429
+
+
 async def test_a_team_without_limits_asks_the_store_nothing() -> None:
     bench = Bench()
     await bench.run(Unreadable())

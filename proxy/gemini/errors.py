@@ -1,0 +1,93 @@
+"""Errors in Google's shape: writing our own, and reading how long an upstream's asks us to wait.
+
+The wire renders each `Refusal` with it, so that SDKs raise the same exception types for us as for Google
+(Gemini fact 3). It decides no status and no wording of its own: both are the Refusal's. It reads nothing
+from an upstream's error but the delay; the body itself is relayed untouched.
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+import msgspec
+
+from proxy.exchange import Operation
+from proxy.refusal import Refusal
+
+DOMAIN = "gemini-weir"
+_TYPE = "type.googleapis.com/google.rpc."
+
+# google.rpc.Code for an HTTP status. 413 is the one HTTP knows and google.rpc does not: Google answers an
+# oversized payload with 400 INVALID_ARGUMENT, so a caller who looks at the word sees the one he knows.
+_STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "UNIMPLEMENTED",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    412: "FAILED_PRECONDITION",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+# An upstream's error is read only to this size (Google's are 1 to 3 KB), and believed only to this delay:
+# a per-day quota may ask for hours, more than a day is a mistake.
+_MAX_ERROR_BYTES = 64 * 1024
+_MAX_DELAY_SECONDS = 86_400.0
+_DURATION = re.compile(r"(-?\d{1,12}(?:\.\d{1,9})?)s")  # protobuf's JSON form of a Duration
+
+
+def render(refusal: Refusal, operation: Operation) -> bytes:
+    """The body of an answer of our own. The compatible surface wraps it in an array, as Google does."""
+    details: list[Any] = [{"@type": _TYPE + "ErrorInfo", "reason": refusal.reason, "domain": DOMAIN}]
+    if refusal.retry_after is not None:
+        details.append({"@type": _TYPE + "RetryInfo", "retryDelay": _duration(refusal.retry_after)})
+    details += refusal.details
+    error = {"error": {"code": refusal.code, "message": refusal.message, "status": status(refusal.code)}}
+    error["error"]["details"] = details
+    # ASCII only: a message may quote a header's undecodable bytes, which UTF-8 has no place for.
+    return json.dumps([error] if operation.api == "openai" else error, indent=2).encode() + b"\n"
+
+
+def status(code: int) -> str:
+    """The canonical word for an HTTP status."""
+    return _STATUS.get(code, "INTERNAL" if code >= 500 else "INVALID_ARGUMENT")
+
+
+def retry_delay(body: bytes) -> float | None:
+    """Seconds that an upstream's error body asks to wait (RetryInfo), if it does. Never raises.
+
+    Google sends no Retry-After header on a 429, only this (Gemini fact 3); bare, or in a one-element array.
+    """
+    if len(body) > _MAX_ERROR_BYTES:
+        return None
+    try:
+        answer = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(answer, list) and answer:
+        answer = answer[0]
+    error = answer.get("error") if isinstance(answer, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    for detail in details if isinstance(details, list) else []:
+        if isinstance(detail, dict) and detail.get("@type") == _TYPE + "RetryInfo":
+            delay = detail.get("retryDelay")
+            found = _DURATION.fullmatch(delay) if isinstance(delay, str) else None
+            if found:
+                return min(max(float(found[1]), 0.0), _MAX_DELAY_SECONDS)
+    return None
+
+
+def _duration(seconds: float) -> str:
+    """Rounded up to the millisecond: a caller who waits exactly that long must not come too early."""
+    bounded = min(max(seconds, 0.0), _MAX_DELAY_SECONDS)
+    return f"{math.ceil(bounded * 1000) / 1000:.3f}".rstrip("0").rstrip(".") + "s"
