@@ -1,0 +1,102 @@
+"""Which header fields cross the gateway, and in what shape. Pure functions over raw fields.
+
+End-to-end fields go through in order, with their repeats and their bytes; hop-by-hop ones stop here
+(RFC 9110 section 7.6.1). `INTENDED_DIFFERENCES` is the whole list of what a caller or an upstream may see
+changed; the README prints it and the transparency test allows nothing else.
+"""
+
+import re
+from collections.abc import Iterable
+
+from multidict import CIMultiDict
+
+from proxy.exchange import RawHeaders
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# Naming one of these in Connection would make us drop what keeps messages apart or requests authorised.
+NEVER_NOMINATED = frozenset({b"content-length", b"host", b"authorization", b"content-type"})
+CREDENTIAL_FIELDS = frozenset({b"x-goog-api-key", b"authorization"})
+OF_THIS_HOP = frozenset({b"host", b"expect", b"content-length"})
+
+INTENDED_DIFFERENCES = (
+    (
+        "request",
+        "x-goog-api-key, Authorization, ?key= ?access_token= ?oauth_token=",
+        "the endpoint's credential instead",
+    ),
+    ("request", "Host", "the endpoint's"),
+    (
+        "request",
+        "Connection and the fields it names, Keep-Alive, TE, Trailer, Transfer-Encoding, Upgrade, Proxy-*",
+        "of one hop only",
+    ),
+    ("request", "Expect", "answered here, once the plugins have let the request pass"),
+    ("request", "a bare ? at the end of the target", "dropped"),
+    ("request", "Content-Length, Transfer-Encoding", "chosen anew for the same body bytes"),
+    (
+        "answer",
+        "Connection and the fields it names, Keep-Alive, TE, Trailer, Transfer-Encoding, Upgrade, Proxy-*",
+        "of one hop only",
+    ),
+    ("answer", "Date", "added where the endpoint sent none"),
+    ("answer", "x-weir-exchange", "added: the id of the usage record"),
+    ("answer", "1xx answers and trailers", "dropped"),
+)
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class BadHeader(ValueError):
+    """A field that cannot be passed on faithfully; names the field, never its value."""
+
+
+def end_to_end(raw: RawHeaders, drop: frozenset[bytes] = frozenset()) -> list[tuple[bytes, bytes]]:
+    """The fields that go on to the other side, in order. `drop` holds further lower-case names."""
+    nominated = {
+        token.strip().lower() for name, value in raw if name.lower() == b"connection" for token in value.split(b",")
+    } - NEVER_NOMINATED
+    unwanted = HOP_BY_HOP | nominated | drop
+    return [(name, value) for name, value in raw if name.lower() not in unwanted]
+
+
+def put_credential(fields: list[tuple[bytes, bytes]], credential: tuple[str, str] | None) -> list[tuple[bytes, bytes]]:
+    """Swap every credential of the caller for the endpoint's, at the first one's place."""
+    out: list[tuple[bytes, bytes]] = []
+    ours = [(credential[0].encode(), credential[1].encode())] if credential else []
+    for name, value in fields:
+        if name.lower() in CREDENTIAL_FIELDS:
+            out += ours
+            ours = []
+        else:
+            out.append((name, value))
+    return out + ours
+
+
+def decode(fields: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+    """For aiohttp. Raises BadHeader on bytes that aiohttp would lose or choke on.
+
+    aiohttp's client keeps only the last of two fields whose names differ in case, so every repeat gets the
+    first one's spelling; its writer drops bytes that are not UTF-8 and refuses control characters.
+    """
+    out: CIMultiDict[str] = CIMultiDict()
+    spelling: dict[bytes, str] = {}
+    for name, value in fields:
+        if _CONTROL.search(value):
+            raise BadHeader(f"the header {name.decode('ascii', 'replace')} holds control characters")
+        try:
+            out.add(spelling.setdefault(name.lower(), name.decode("ascii")), value.decode("utf-8"))
+        except UnicodeDecodeError:
+            raise BadHeader(f"the header {name.decode('ascii', 'replace')} is not UTF-8") from None
+    return out

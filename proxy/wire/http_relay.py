@@ -1,0 +1,204 @@
+"""The relay of one HTTP exchange: the request's bytes up, the answer's bytes down, usage read on the way.
+
+`server.py` makes one for each request; `engine/forward.py` drives it through the `Relay` protocol. It keeps
+the caller's leaving from the rest of the gateway: by the route's policy it reads on to learn the true usage,
+or hangs up, and either way the exchange ends in an orderly manner. It decides nothing about who may pass.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.exchange import Endpoint, Exchange, Intent, Operation, RequestHead, ResponseHead
+from proxy.gemini.intent import read_intent
+from proxy.gemini.meter import Meter, meter_for
+from proxy.gemini.paths import without_credentials
+from proxy.gemini.skeleton import REQUEST_BYTES, Skeleton
+from proxy.plugin import Clock
+from proxy.refusal import CallerGone, EndpointFailed, Refusal
+from proxy.usage import Outcome
+from proxy.wire.bounds import Bounds
+from proxy.wire.credentials import CredentialFailed, Credentials
+from proxy.wire.headers import OF_THIS_HOP, BadHeader, decode, end_to_end, put_credential
+from proxy.wire.patience import Interrupted, Patience
+from proxy.wire.pool import ONE_WRITE, Answer, AnswerBroke, Pool
+from proxy.wire.request_body import RequestBody
+from proxy.wire.response import RelayedResponse, refusal_response
+
+T = TypeVar("T")
+# Whom a wait that ran out is blamed on; everything else ended because of the caller.
+_BLAME = {"upstream_idle": Outcome.UPSTREAM_BROKE}
+
+
+class HttpRelay:
+    """See the module. `response` is what the server hands to aiohttp once the exchange has ended."""
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        head: RequestHead,
+        operation: Operation,
+        body: RequestBody,
+        *,
+        pool: Pool,
+        credentials: Credentials,
+        clock: Clock,
+        bounds: Bounds,
+    ) -> None:
+        self.response: web.StreamResponse | None = None
+        self._request = request
+        self._head = head
+        self._operation = operation
+        self._body = body
+        self._pool = pool
+        self._credentials = credentials
+        self._clock = clock
+        self._bounds = bounds
+        self._patience = Patience()
+        self._answer: Answer | None = None  # held: the best so far, while another endpoint may do better
+        self._caller_left = False
+        self._drain_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def replayable(self) -> bool:
+        # An answer that came before the body was whole means that the upload still runs towards it.
+        return self._body.replayable and not self._caller_left and (self._answer is None or self._body.complete)
+
+    def caller_left(self, exchange: Exchange) -> None:
+        """The caller is gone: read on, or hang up, by the route's policy. May be called by another task."""
+        if self._caller_left:
+            return
+        self._caller_left = True
+        if exchange.on_disconnect == "cancel":
+            self._patience.interrupt("caller_left")
+        else:
+            loop = asyncio.get_running_loop()
+            self._drain_timer = loop.call_later(self._bounds.drain_seconds, self._patience.interrupt, "drained_enough")
+
+    def close(self) -> None:
+        """The exchange is over: let go of every timer, file and connection."""
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+        if self._answer is not None:
+            self._answer.close()
+        self._patience.close()
+        self._body.close()
+
+    async def read_intent(self) -> Intent:
+        skeleton = Skeleton(REQUEST_BYTES)
+        if self._body.exists:
+            await self._body.read_whole(skeleton.feed)
+        size = self._body.received if skeleton.truncated else None
+        return read_intent(self._operation, self._head.target, skeleton.finish(), truncated_from=size)
+
+    async def open(self, endpoint: Endpoint) -> ResponseHead:
+        if self._operation.api == "live" or self._head.headers.get("upgrade"):
+            raise Refusal(501, "WebSocket sessions are not relayed yet.", reason="LIVE_NOT_BUILT")
+        fields = await self._fields_for(endpoint)
+        target = without_credentials(self._head.target)
+        try:
+            answer = await self._pool.send(endpoint, self._head.method, target, fields, self._body, self._patience)
+        except Interrupted as stop:
+            raise CallerGone(stop.reason) from None
+        if self._answer is not None:
+            self._answer.close()
+        self._answer = answer
+        return answer.head
+
+    async def run(self, exchange: Exchange) -> None:
+        answer = self._answer
+        assert answer is not None, "nothing was opened"
+        meter = meter_for(self._operation, answer.head)
+        answer.fields.extend(exchange.reply_headers)
+        whole = False
+        try:
+            if answer.length is not None and answer.length <= ONE_WRITE:
+                await self._relay_at_once(exchange, answer, meter)
+            else:
+                await self._relay_piecewise(exchange, answer, meter)
+            whole = True
+            exchange.outcome = Outcome.CLIENT_GONE if self._caller_left else Outcome.COMPLETED
+        except AnswerBroke as broke:
+            self._break_off(exchange, Outcome.UPSTREAM_BROKE, str(broke))
+        except Interrupted as stop:
+            self._break_off(exchange, _BLAME.get(stop.reason, Outcome.CLIENT_GONE), stop.reason)
+        finally:
+            exchange.request_bytes = self._body.received
+            exchange.usage, exchange.usage_state = meter.finish(complete=whole)
+
+    async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
+        if self._caller_left:
+            return
+        if self.response is not None and self.response.prepared:
+            self._abort()
+            return
+        self.response = refusal_response(refusal, self._operation, exchange.reply_headers)
+        if self._body.unasked:
+            self.response.force_close()  # whether the body comes is the caller's guess; only a new connection is sure
+
+    async def _relay_at_once(self, exchange: Exchange, answer: Answer, meter: Meter) -> None:
+        """A small answer: read it all, then send head and body in one write."""
+        pieces = []
+        while piece := await answer.read():
+            meter.feed(piece)
+            pieces.append(piece)
+        body = b"".join(pieces)
+        exchange.response_bytes = len(body)
+        response = RelayedResponse(answer.head, answer.fields, at_once=True)
+        await self._begin(exchange, response)
+        await self._down(exchange, response.write_eof, body)
+
+    async def _relay_piecewise(self, exchange: Exchange, answer: Answer, meter: Meter) -> None:
+        """Every piece goes down as it comes, before anybody looks at it; a slow caller slows the endpoint."""
+        response = RelayedResponse(answer.head, answer.fields, at_once=False)
+        await self._begin(exchange, response)
+        while piece := await answer.read():
+            await self._down(exchange, response.write, piece)
+            exchange.response_bytes += len(piece)
+            meter.feed(piece)
+        await self._down(exchange, response.write_eof, b"")
+
+    async def _begin(self, exchange: Exchange, response: RelayedResponse) -> None:
+        await self._down(exchange, response.prepare, self._request)
+        if not self._caller_left:
+            self.response = response
+            exchange.status = response.status
+            exchange.first_byte = self._clock.monotonic()
+
+    async def _down(self, exchange: Exchange, send: Callable[[T], Awaitable[object]], what: T) -> None:
+        """Send something to the caller, unless it left; notice if it leaves now."""
+        if self._caller_left:
+            return
+        try:
+            await self._patience.wait(send(what), self._bounds.caller_idle_seconds, "caller_idle")
+        except ConnectionError:
+            self.caller_left(exchange)
+
+    def _break_off(self, exchange: Exchange, outcome: Outcome, why: str) -> None:
+        """The answer ends here: what the caller got of it must look cut short (RFC 9112 section 8)."""
+        if self.response is None and not self._caller_left:
+            raise exchange.refuse(
+                502, f"The endpoint's answer broke off ({why}).", reason="UPSTREAM_BROKE", outcome=outcome
+            )
+        exchange.outcome = outcome
+        exchange.reason = why.upper()
+        self._abort()
+
+    def _abort(self) -> None:
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    async def _fields_for(self, endpoint: Endpoint) -> CIMultiDict[str]:
+        """The request's fields for this endpoint, made anew from the original head for every attempt."""
+        try:
+            credential = await self._credentials.field_for(endpoint, self._operation)
+        except CredentialFailed as error:
+            raise EndpointFailed("no_credential", sent=False) from error
+        fields = put_credential(end_to_end(self._head.headers.raw, OF_THIS_HOP), credential)
+        try:
+            return decode(fields)
+        except BadHeader as error:
+            raise Refusal(400, f"The request cannot be forwarded: {error}.", reason="BAD_HEADER") from error

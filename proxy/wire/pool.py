@@ -1,0 +1,153 @@
+"""Connections to the endpoints, behind one narrow seam: send a request, get an `Answer` to read.
+
+The HTTP relay is its only user. This road goes through aiohttp's ClientSession with everything that could
+change a request or repeat it switched off: retries, redirects, cookies, decompression, invented headers.
+"""
+
+import re
+
+import aiohttp
+from aiohttp import ClientSession
+from multidict import CIMultiDict
+from yarl import URL
+
+from proxy.exchange import Endpoint, Headers, ResponseHead
+from proxy.refusal import CallerGone, EndpointFailed
+from proxy.wire.bounds import Bounds
+from proxy.wire.headers import BadHeader, decode, end_to_end
+from proxy.wire.patience import Interrupted, Patience
+from proxy.wire.request_body import RequestBody
+
+READ_BUFFER = 64 << 10  # twice this is what aiohttp holds of an answer; 256 KiB doubles memory and gains nothing
+ONE_WRITE = 64 << 10  # a body up to this goes out together with its head
+_INVENTED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
+_REASON = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9112 section 4
+
+
+class AnswerBroke(Exception):
+    """The answer began and did not end as it said it would."""
+
+
+class Answer:
+    """An endpoint's answer: its head, and its body piece by piece."""
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, fields: CIMultiDict[str], patience: Patience, idle: float
+    ) -> None:
+        self.fields = fields  # end-to-end only, ready to be sent down
+        self.head = ResponseHead(response.status, response.reason or "", Headers(response.raw_headers))
+        self.length = response.content_length
+        self._response = response
+        self._patience = patience
+        self._idle_seconds = idle
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises AnswerBroke, or Interrupted when the exchange was."""
+        try:
+            return await self._patience.wait(self._response.content.readany(), self._idle_seconds, "upstream_idle")
+        except (aiohttp.ClientError, OSError) as error:
+            raise AnswerBroke(type(error).__name__) from error
+
+    def close(self) -> None:
+        """Let go of it: the connection goes back to the pool if the body was read to its end, else it is cut."""
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+class Pool:
+    """All upstream connections of this process."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._session: ClientSession | None = None
+
+    async def start(self) -> None:
+        bounds = self._bounds
+        self._session = ClientSession(
+            # limit=0: the default of 100 connections would queue the 101st exchange without a word.
+            # pool idle time below any front end's, so that we never write into a connection being closed.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=bounds.pool_idle_seconds, ttl_dns_cache=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            requote_redirect_url=False,
+            skip_auto_headers=_INVENTED,
+            read_bufsize=READ_BUFFER,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=bounds.connect_seconds, sock_read=None),
+            max_line_size=bounds.header_bytes,
+            max_field_size=bounds.header_bytes,
+        )
+        # Private: aiohttp repeats GET, PUT and DELETE by itself after a disconnect, unseen by the record.
+        self._session._retry_connection = False
+
+    async def stop(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(
+        self,
+        endpoint: Endpoint,
+        method: str,
+        target: str,
+        fields: CIMultiDict[str],
+        body: RequestBody,
+        patience: Patience,
+    ) -> Answer:
+        """One try. Raises EndpointFailed, CallerGone, or Interrupted when the exchange was.
+
+        Errors of aiohttp are never shown: their text holds the URL.
+        """
+        assert self._session is not None, "the pool is not started"
+        tracker = aiohttp.UploadTracker()
+        request = self._session.request(
+            method,
+            # The authority comes from the routes file alone; `encoded` keeps the target's bytes.
+            URL(endpoint.url + target, encoded=True),
+            headers=fields,
+            data=await self._data(fields, body),
+            allow_redirects=False,
+            upload_tracker=tracker,
+        )
+        try:
+            response = await patience.wait(request, self._bounds.first_byte_seconds, "first_byte_timeout")
+        except Interrupted as stop:
+            if stop.reason == "first_byte_timeout":
+                raise EndpointFailed("first_byte_timeout", sent=True) from None
+            raise
+        except aiohttp.ClientConnectorError:
+            raise EndpointFailed("connect_failed", sent=False) from None
+        except aiohttp.ConnectionTimeoutError:
+            raise EndpointFailed("connect_timeout", sent=False) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            if body.failure is not None:
+                raise CallerGone(str(body.failure)) from None
+            reason = "bad_answer" if isinstance(error, aiohttp.ClientResponseError | ValueError) else "disconnected"
+            # A body that never left us proves that the request was not run; a request without one proves nothing.
+            raise EndpointFailed(reason, sent=not (body.exists and tracker.bytes_written == 0)) from None
+        return self._checked(response, patience)
+
+    async def _data(self, fields: CIMultiDict[str], body: RequestBody) -> object:
+        if not body.exists:
+            return None
+        small = await body.small(ONE_WRITE)
+        if small is not None:
+            fields["Content-Length"] = str(len(small))
+            return small
+        if body.length is not None:
+            fields["Content-Length"] = str(body.length)
+        return body.pieces()
+
+    def _checked(self, response: aiohttp.ClientResponse, patience: Patience) -> Answer:
+        """Refuse a head that could not be passed on faithfully: aiohttp's response parser is lenient."""
+        try:
+            if response.status == 101:
+                raise BadHeader("an upgrade nobody asked for")
+            if not _REASON.fullmatch(response.reason or ""):
+                raise BadHeader("a reason phrase with control characters")
+            fields = decode(end_to_end(response.raw_headers))
+        except BadHeader:
+            response.close()
+            raise EndpointFailed("bad_answer", sent=True) from None
+        return Answer(response, fields, patience, self._bounds.upstream_idle_seconds)

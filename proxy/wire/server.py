@@ -1,0 +1,209 @@
+"""The public listener: turns each request into an exchange and runs it apart from its connection.
+
+It is handed one callable, `run(exchange)`, and knows nothing of routes or plugins. aiohttp's low-level server
+is used because routing is ours and the raw target must stay raw. An exchange is a task of its own: when the
+caller leaves, aiohttp cancels the handler, and the exchange goes on to its orderly end.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from proxy.exchange import UNKNOWN, Exchange, Headers, RequestHead
+from proxy.gemini.paths import parse_operation
+from proxy.plugin import Clock
+from proxy.refusal import Refusal
+from proxy.wire.bounds import Bounds
+from proxy.wire.credentials import Credentials
+from proxy.wire.guard import Rejected, accepted_target, assert_c_parser
+from proxy.wire.http_relay import HttpRelay
+from proxy.wire.pool import READ_BUFFER, Pool
+from proxy.wire.request_body import RequestBody
+from proxy.wire.response import refusal_response
+
+Run = Callable[[Exchange], Awaitable[None]]
+
+LINGER_SECONDS = 2.0  # reading a body that nobody wanted, before the connection is closed
+MAX_HEADERS = 128
+_log = logging.getLogger("proxy.wire")
+
+
+class PublicListener:
+    """Listens, and keeps account of the exchanges under way."""
+
+    def __init__(self, run: Run, clock: Clock, bounds: Bounds) -> None:
+        self._run = run
+        self._clock = clock
+        self._bounds = bounds
+        self._pool = Pool(bounds)
+        self._credentials = Credentials()
+        self._exchanges: set[asyncio.Task[None]] = set()
+        self._server: _Server | None = None
+        self._runner: web.ServerRunner | None = None
+        self._site: web.BaseSite | None = None
+
+    async def start(self, address: str) -> None:
+        """Open the upstream pool and listen on "HOST:PORT". Raises OSError when the address is taken."""
+        assert_c_parser()
+        await self._pool.start()
+        self._server = _Server(
+            self._handle,
+            handler_cancellation=True,  # else a caller that leaves is noticed only at the next write
+            auto_decompress=False,
+            access_log=None,
+            logger=_log,
+            keepalive_timeout=self._bounds.keepalive_seconds,
+            lingering_time=LINGER_SECONDS,
+            read_bufsize=READ_BUFFER,
+            max_line_size=self._bounds.header_bytes,
+            max_field_size=self._bounds.header_bytes,
+            max_headers=MAX_HEADERS,
+        )
+        self._runner = web.ServerRunner(self._server)
+        await self._runner.setup()
+        host, _, port = address.rpartition(":")
+        self._site = web.TCPSite(self._runner, host.strip("[]"), int(port))
+        await self._site.start()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens; the port is the real one when 0 was asked for."""
+        assert self._runner is not None
+        name = self._runner.addresses[0]
+        return name[0], name[1]
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._exchanges)
+
+    async def stop(self) -> None:
+        """Accept nothing more, let the exchanges end within `[server.timeouts] shutdown`, then cut the rest."""
+        if self._site is not None:
+            await self._site.stop()
+        if self._exchanges:
+            _, left = await asyncio.wait(self._exchanges, timeout=self._bounds.shutdown_seconds)
+            for task in left:
+                task.cancel()
+            if left:
+                await asyncio.wait(left)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self._pool.stop()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            target = accepted_target(request)
+        except Rejected as rejected:
+            return rejection(rejected.code, rejected.message, rejected.reason)
+        exchange, relay = self._exchange(request, target)
+        task = asyncio.get_running_loop().create_task(self._run_to_end(exchange, relay))
+        self._exchanges.add(task)
+        task.add_done_callback(self._exchanges.discard)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            relay.caller_left(exchange)
+            raise
+        assert relay.response is not None, "an exchange ended without an answer"
+        return relay.response
+
+    async def _run_to_end(self, exchange: Exchange, relay: HttpRelay) -> None:
+        try:
+            await self._run(exchange)
+        finally:
+            relay.close()
+
+    def _exchange(self, request: web.BaseRequest, target: str) -> tuple[Exchange, HttpRelay]:
+        head = RequestHead(request.method, target, Headers(request.raw_headers), _peer(request.transport))
+        operation = parse_operation(request.method, target)
+        body = RequestBody(
+            request.content,
+            exists=request.body_exists,
+            length=request.content_length,
+            bounds=self._bounds,
+            ask_for_it=_continue(request),
+        )
+        relay = HttpRelay(
+            request,
+            head,
+            operation,
+            body,
+            pool=self._pool,
+            credentials=self._credentials,
+            clock=self._clock,
+            bounds=self._bounds,
+        )
+        now = self._clock.time()
+        exchange = Exchange(
+            id=new_id(now),
+            request=head,
+            operation=operation,
+            relay=relay,
+            received_at=now,
+            started=self._clock.monotonic(),
+        )
+        return exchange, relay
+
+
+class _Server(web.Server):
+    """aiohttp's server with our answers to what its parser refuses.
+
+    `__call__` makes the protocol of a connection; overriding it is the only way to have our own. Pinned by
+    tests/wire/test_aiohttp_private.py.
+    """
+
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(RequestHandler):
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer in Google's shape. aiohttp's own answer and log line would echo the request line, keys and all."""
+        if isinstance(exc, LineTooLong):
+            return rejection(431, f"A header or the request line is longer than {self.max_field_size} bytes.", "HEADER")
+        if status < 500:
+            return rejection(status, "The request is not well-formed HTTP.", "HTTP")
+        _log.error("the gateway failed on a request", exc_info=exc)
+        return rejection(status, "An internal error has occurred.", "INTERNAL")
+
+
+def rejection(code: int, message: str, reason: str) -> web.StreamResponse:
+    """An answer to what never became an exchange; the connection is not to be trusted further."""
+    response = refusal_response(Refusal(code, message, reason=reason), UNKNOWN, [])
+    response.force_close()
+    return response
+
+
+def new_id(now: float) -> str:
+    """Sortable by time, unique without asking anybody: 12 hex digits of milliseconds, 16 of chance."""
+    return f"{int(now * 1000):012x}{os.urandom(8).hex()}"
+
+
+def _continue(request: web.BaseRequest) -> Callable[[], Awaitable[None]] | None:
+    """RFC 9110 section 10.1.1: say 100 Continue, once somebody wants the body. Not to HTTP/1.0."""
+    if request.version != (1, 1) or request.headers.get("Expect", "").lower() != "100-continue":
+        return None
+
+    async def ask() -> None:
+        writer: Any = request.writer
+        await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        writer.output_size = 0  # the head of the answer is still to come
+
+    return ask
+
+
+def _peer(transport: asyncio.Transport | None) -> str:
+    name = transport.get_extra_info("peername") if transport is not None else None
+    return name[0] if isinstance(name, tuple) else ""

@@ -1,0 +1,95 @@
+"""Waits that end in time, for a reason, and leave later waits and real cancellations alone."""
+
+import asyncio
+
+import pytest
+
+from proxy.wire.patience import Interrupted, Patience
+
+
+async def forever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def at_once() -> str:
+    return "done"
+
+
+async def test_what_is_awaited_comes_back() -> None:
+    assert await Patience().wait(at_once(), 10, "late") == "done"
+
+
+async def test_a_wait_runs_out_for_its_reason() -> None:
+    with pytest.raises(Interrupted) as caught:
+        await Patience().wait(forever(), 0.01, "too_slow")
+    assert caught.value.reason == "too_slow"
+
+
+async def test_a_later_wait_has_its_own_time() -> None:
+    patience = Patience()
+    for reason in ("first", "second"):
+        with pytest.raises(Interrupted) as caught:
+            await patience.wait(forever(), 0.01, reason)
+        assert caught.value.reason == reason
+    assert await patience.wait(at_once(), 0.01, "third") == "done"
+
+
+async def test_a_shorter_wait_after_a_longer_one() -> None:
+    patience = Patience()
+    await patience.wait(at_once(), 1000, "long")
+    async with asyncio.timeout(5):
+        with pytest.raises(Interrupted):
+            await patience.wait(forever(), 0.01, "short")
+    patience.close()
+
+
+async def test_a_longer_wait_is_not_cut_by_an_earlier_timer() -> None:
+    patience = Patience()
+    await patience.wait(at_once(), 0.01, "short")
+    assert await patience.wait(asyncio.sleep(0.05, "slept"), 1000, "long") == "slept"
+    patience.close()
+
+
+async def test_an_interruption_ends_this_wait_and_all_later_ones() -> None:
+    patience = Patience()
+    asyncio.get_running_loop().call_soon(patience.interrupt, "caller_left")
+    for _ in range(2):
+        with pytest.raises(Interrupted) as caught:
+            await patience.wait(forever(), 1000, "late")
+        assert caught.value.reason == "caller_left"
+    patience.close()
+
+
+async def test_a_real_cancellation_stays_one() -> None:
+    patience = Patience()
+    task = asyncio.create_task(patience.wait(forever(), 1000, "late"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+    patience.close()
+
+
+async def test_the_task_goes_on_after_an_interruption() -> None:
+    """`uncancel` was called: a timeout or task group around it must not think it was cancelled."""
+
+    async def works_on() -> str:
+        patience = Patience()
+        with pytest.raises(Interrupted):
+            await patience.wait(forever(), 0.01, "late")
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        async with asyncio.timeout(5):
+            return await at_once()
+
+    assert await asyncio.create_task(works_on()) == "done"
+
+
+async def test_an_exception_passes() -> None:
+    async def fails() -> None:
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await Patience().wait(fails(), 10, "late")
