@@ -9,12 +9,22 @@ import re
 from collections.abc import Callable
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from proxy.exchange import Exchange
 from proxy.usage import Usage
 from proxy.version import __version__
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each of ours, that nobody charts
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 

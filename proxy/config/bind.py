@@ -70,7 +70,8 @@ class Binder:
         return parse(value)
 
     def _path(self, text: str) -> Path:
-        return self._folder / Path(text).expanduser()
+        # Not resolve(): a Kubernetes mount is a symbolic link that moves, and must be followed at each read.
+        return Path(os.path.normpath(self._folder / Path(text).expanduser()))
 
     def _secret(self, text: str) -> Secret:
         kind, _, name = text.partition(":")

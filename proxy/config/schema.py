@@ -47,9 +47,9 @@ class Server(Table, frozen=True, kw_only=True):
     admin: str = "127.0.0.1:9090"  # /healthz /readyz /metrics /status /explain
     workers: int = 1
     store: str = "memory"
-    state: Path = Path("var")  # the usage log's folder
-    timeouts: Timeouts = Timeouts()
-    sizes: Sizes = Sizes()
+    state: Path = msgspec.field(default_factory=lambda: Path("var"))  # the usage log's folder
+    timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
+    sizes: Sizes = msgspec.field(default_factory=Sizes)
 
 
 class CredentialTable(Table, frozen=True, kw_only=True):
@@ -109,7 +109,7 @@ class RouteTable(Table, frozen=True, kw_only=True):
 class RoutesFile(Table, frozen=True, kw_only=True):
     """The whole file; a plugin's table is bound to the plugin's own Config."""
 
-    server: Server = Server()
+    server: Server = msgspec.field(default_factory=Server)
     upstreams: dict[str, UpstreamTable]
     teams: dict[str, TeamTable] = {}
     plugins: dict[str, dict[str, Any]] = {}

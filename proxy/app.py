@@ -1,0 +1,239 @@
+"""The composition root: everything is built and owned here, and nowhere else.
+
+It holds the current `Snapshot`: start builds the first, reload builds another and swaps the reference, each
+exchange runs on the one it began with. The command line makes one `App` a process.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from proxy.config.bind import ConfigError
+from proxy.config.load import load
+from proxy.config.schema import Settings
+from proxy.engine.explain import Explanation, NoRelay, explain
+from proxy.engine.snapshot import Snapshot, build_plugins
+from proxy.exchange import Exchange, Headers, RawHeaders, RequestHead
+from proxy.gemini.paths import parse_operation
+from proxy.metrics import CONTENT_TYPE, Metrics
+from proxy.plugin import Plugin, Services
+from proxy.refusal import Refusal
+from proxy.stores.memory import MemoryStore
+from proxy.team import Teams
+from proxy.wire.admin import AdminListener
+from proxy.wire.bounds import Bounds
+from proxy.wire.fetch import Fetcher
+from proxy.wire.server import PublicListener, new_id
+
+
+class SystemClock:
+    """The machine's time."""
+
+    def time(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class App:
+    """One gateway process. `settings` are those it starts with; `load_again` gets those of a reload."""
+
+    def __init__(self, settings: Settings, load_again: Callable[[], Settings] | None = None) -> None:
+        self.ready = False
+        self._load_again = load_again or (lambda: load(settings.file))
+        self._clock = SystemClock()
+        self._store = MemoryStore(self._clock)
+        self._teams = Teams(settings.teams)
+        self._fetcher = Fetcher()
+        self._metrics = Metrics(lambda: self.public.in_flight)
+        self._state: Path = settings.server.state
+        self._log = structlog.get_logger("weir")
+        self._snapshot = self._build(settings, None)
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+        self.public = PublicListener(self.run, self._clock, _bounds(settings))
+        self.admin = AdminListener(self)
+
+    async def start(self) -> None:
+        """Start plugins, then listen. Raises OSError when an address is taken, and whatever a plugin raises."""
+        await self._fetcher.start()
+        server = self._snapshot.settings.server
+        try:
+            await _start_all(self._snapshot.plugins.values())
+            await self.public.start(server.listen)
+            await self.admin.start(server.admin)
+        except BaseException:
+            await self.stop()
+            raise
+        for warning in self._snapshot.settings.warnings:
+            self._log.warning("config_warning", warning=warning)
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Let exchanges end, then undo `start`."""
+        self.ready = False
+        await self.public.stop()
+        await self.admin.stop()
+        if self._retiring:
+            await asyncio.wait(self._retiring)
+        for plugin in self._snapshot.plugins.values():
+            await plugin.stop()
+        await self._fetcher.stop()
+
+    async def run(self, exchange: Exchange) -> None:
+        """Run one exchange to its end; the public listener's only way in."""
+        try:
+            await self._snapshot.run(exchange)
+        except Refusal as refusal:
+            await exchange.relay.refuse(exchange, refusal)
+        finally:
+            exchange.ended = self._clock.monotonic()
+            self._metrics.observe(exchange)
+
+    async def reload(self) -> None:
+        """Read the routes file again. A file that cannot be used changes nothing and is explained in the log."""
+        async with self._reloading:
+            try:
+                settings = self._load_again()
+                snapshot = self._build(settings, self._snapshot)
+                fresh = [
+                    plugin
+                    for name, plugin in snapshot.plugins.items()
+                    if self._snapshot.plugins.get(name) is not plugin
+                ]
+                await _start_all(fresh)
+            except ConfigError as error:
+                self._log.error("reload_refused", file=str(error.file), problems=error.problems)
+                return
+            except Exception:
+                self._log.exception("reload_refused")
+                return
+            self._swap(snapshot)
+        self._log.info("reloaded", file=str(settings.file), warnings=list(settings.warnings))
+
+    def _swap(self, snapshot: Snapshot) -> None:
+        old, self._snapshot = self._snapshot, snapshot
+        self._teams.replace(snapshot.settings.teams)
+        if old.settings.server != snapshot.settings.server:
+            self._log.warning("restart_needed", reason="[server] is read at start only")
+        retiring = asyncio.create_task(self._retire(old))
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, old: Snapshot) -> None:
+        await old.ended()
+        kept = set(map(id, self._snapshot.plugins.values()))
+        for plugin in old.plugins.values():
+            if id(plugin) not in kept:
+                await plugin.stop()
+
+    def _build(self, settings: Settings, previous: Snapshot | None) -> Snapshot:
+        try:
+            plugins = build_plugins(settings, self._services, previous)
+        except ValueError as error:
+            raise ConfigError(settings.file, [str(error)]) from error
+        return Snapshot(settings, plugins, self._clock)
+
+    def _services(self, name: str) -> Services:
+        return Services(
+            name=name,
+            clock=self._clock,
+            store=self._store,
+            teams=self._teams,
+            fetch=self._fetcher,
+            log=structlog.get_logger("weir").bind(plugin=name),
+            state=self._state,
+        )
+
+    # --- what the admin listener asks ---
+
+    def metrics(self) -> tuple[bytes, str]:
+        return self._metrics.render(), CONTENT_TYPE
+
+    async def explain(self, method: str, target: str, headers: RawHeaders) -> Explanation:
+        """What would happen to this request, by the plugins' state of now."""
+        now = self._clock.time()
+        exchange = Exchange(
+            id=new_id(now),
+            request=RequestHead(method, target, Headers(headers), ""),
+            operation=parse_operation(method, target),
+            relay=NoRelay(),
+            received_at=now,
+            started=self._clock.monotonic(),
+        )
+        return await explain(self._snapshot, exchange)
+
+    async def status(self) -> dict[str, Any]:
+        """The content of `/status`; plain JSON values, no secrets."""
+        snapshot = self._snapshot
+        return {
+            "version": metadata.version("gemini-weir"),
+            "file": str(snapshot.settings.file),
+            "ready": self.ready,
+            "routes": [
+                {
+                    "name": route.settings.name,
+                    "match": route.settings.match,
+                    "upstream": route.settings.upstream,
+                    "plugins": route.settings.plugins,
+                }
+                for route in snapshot.routes
+            ],
+            "upstreams": {
+                name: [
+                    {
+                        "name": endpoint.name,
+                        "url": endpoint.url,
+                        "region": endpoint.region,
+                        "priority": endpoint.priority,
+                    }
+                    | {
+                        table: dict(said)
+                        for table, plugin in snapshot.plugins.items()
+                        if (said := plugin.endpoint_status(endpoint))
+                    }
+                    for endpoint in endpoints
+                ]
+                for name, endpoints in snapshot.settings.upstreams.items()
+            },
+            "plugins": {name: dict(await plugin.status()) for name, plugin in snapshot.plugins.items()},
+        }
+
+
+async def _start_all(plugins: Any) -> None:
+    """Start in order; when one fails, stop those already started."""
+    started: list[Plugin] = []
+    try:
+        for plugin in plugins:
+            started.append(plugin)
+            await plugin.start()
+    except BaseException:
+        for plugin in reversed(started[:-1]):
+            await plugin.stop()
+        raise
+
+
+def _bounds(settings: Settings) -> Bounds:
+    timeouts, sizes = settings.server.timeouts, settings.server.sizes
+    return Bounds(
+        connect_seconds=timeouts.connect,
+        first_byte_seconds=timeouts.first_byte,
+        upstream_idle_seconds=timeouts.upstream_idle,
+        caller_idle_seconds=timeouts.caller_idle,
+        keepalive_seconds=timeouts.keepalive,
+        pool_idle_seconds=timeouts.pool_idle,
+        drain_seconds=timeouts.drain,
+        shutdown_seconds=timeouts.shutdown,
+        header_bytes=sizes.header,
+        replay_bytes=sizes.replay,
+        spool_bytes=sizes.spool,
+    )
