@@ -14,7 +14,8 @@ from tests.support.raw import RawUpstream, answers, raw_upstream, read_message, 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
 STREAM = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
-EVENT = b'data: {"candidates":[],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":4,"totalTokenCount":7}}\r\n\r\n'
+COUNTS = b'{"promptTokenCount":3,"candidatesTokenCount":4,"totalTokenCount":7}'
+EVENT = b'data: {"candidates":[],"usageMetadata":' + COUNTS + b"}\r\n\r\n"
 
 
 def chunk(data: bytes) -> bytes:

