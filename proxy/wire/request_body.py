@@ -89,12 +89,13 @@ class RequestBody:
             yield piece
 
     async def small(self, limit: int) -> bytes | None:
-        """The whole body if its declared length is at most `limit` bytes, else None."""
-        if self.length is None or self.length > limit:
+        """The whole body if its declared length is at most `limit` bytes and may be kept, else None."""
+        if self._kept is None or self.length is None or self.length > min(limit, self._bounds.replay_bytes):
             return None
-        if self._kept is not None and len(self._kept) == 1 and self._ended:
-            return self._kept[0]
-        return b"".join([piece async for piece in self.pieces()])
+        while piece := await self._next():
+            self._kept.append(piece)
+            self._kept_bytes += len(piece)
+        return self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
 
     def close(self) -> None:
         self._patience.close()

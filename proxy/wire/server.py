@@ -86,6 +86,8 @@ class PublicListener:
         """Accept nothing more, let the exchanges end within `[server.timeouts] shutdown`, then cut the rest."""
         if self._site is not None:
             await self._site.stop()
+        if self._server is not None:
+            self._server.pre_shutdown()  # idle connections close now, the others after the answer under way
         if self._exchanges:
             _, left = await asyncio.wait(self._exchanges, timeout=self._bounds.shutdown_seconds)
             for task in left:

@@ -128,6 +128,14 @@ async def test_small_bodies_are_one_piece() -> None:
     assert await body_of(b"a", b"b", length=2).small(2) == b"ab"
     assert await body_of(b"a", b"b", length=2).small(1) is None
     assert await body_of(b"a", b"b", length=None).small(10) is None
+    again = body_of(b"a", b"b", length=2)
+    assert [await again.small(2), await all_of(again), await again.small(2)] == [b"ab"] * 3
+
+
+async def test_a_small_body_that_may_not_be_kept_is_not_lost() -> None:
+    body = body_of(b"abc", length=3, bounds=Bounds(replay_bytes=2))
+    assert await body.small(10) is None
+    assert await all_of(body) == b"abc"
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=12), st.integers(0, 200), st.integers(0, 12))
