@@ -4,9 +4,9 @@ Everything a plugin sees is exported here; whatever is not is free to change. `d
 README show a whole plugin.
 """
 
+from proxy.endpoint import Endpoint
 from proxy.exchange import (
     Attempt,
-    Endpoint,
     Exchange,
     Exclusion,
     Headers,
@@ -18,6 +18,7 @@ from proxy.exchange import (
 )
 from proxy.plugin import AttemptNext, Clock, ExchangeNext, Fetch, Fetched, NoConfig, Plugin, Services
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
+from proxy.scrub import hide_credentials
 from proxy.store import Denied, Grant, Store, Take
 from proxy.team import Limit, Team, Teams, Unit, Window
 from proxy.units import Bytes, Seconds, Secret
@@ -63,4 +64,5 @@ __all__ = [
     "UsageRecord",
     "UsageState",
     "Window",
+    "hide_credentials",
 ]

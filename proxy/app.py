@@ -15,13 +15,14 @@ import structlog
 
 from proxy.config.bind import ConfigError
 from proxy.config.load import load
-from proxy.config.schema import Settings
+from proxy.config.schema import Server, Settings
 from proxy.engine.explain import Explanation, NoRelay, explain
+from proxy.engine.generations import Generations
 from proxy.engine.snapshot import Snapshot, build_plugins
 from proxy.exchange import Exchange, Headers, RawHeaders, RequestHead
 from proxy.gemini.paths import parse_operation
 from proxy.metrics import CONTENT_TYPE, Metrics
-from proxy.plugin import Plugin, Services
+from proxy.plugin import Services
 from proxy.refusal import Refusal
 from proxy.stores.memory import MemoryStore
 from proxy.team import Teams
@@ -57,42 +58,40 @@ class App:
         self._metrics = Metrics(lambda: self.public.in_flight)
         self._state: Path = settings.server.state
         self._log = structlog.get_logger("weir")
-        self._snapshot = self._build(settings, None)
-        self._retiring: set[asyncio.Task[None]] = set()
-        self._reloading = asyncio.Lock()
-        self.public = PublicListener(self.run, self._clock, _bounds(settings))
+        self._generations = Generations(self._build(settings, None), self._log)
+        self._changing = asyncio.Lock()  # one start, reload or stop at a time
+        self.public = PublicListener(self.run, self._clock, bounds_of(settings.server))
         self.admin = AdminListener(self)
 
     async def start(self) -> None:
         """Start plugins, then listen. Raises OSError when an address is taken, and whatever a plugin raises."""
-        await self._fetcher.start()
-        server = self._snapshot.settings.server
+        settings = self._generations.current.settings
         try:
-            await _start_all(self._snapshot.plugins.values())
-            await self.public.start(server.listen)
-            await self.admin.start(server.admin)
+            async with self._changing:
+                await self._fetcher.start()
+                await self._generations.start()
+                await self.public.start(settings.server.listen)
+                await self.admin.start(settings.server.admin)
         except BaseException:
             await self.stop()
             raise
-        for warning in self._snapshot.settings.warnings:
+        for warning in settings.warnings:
             self._log.warning("config_warning", warning=warning)
         self.ready = True
 
     async def stop(self) -> None:
         """Let exchanges end, then undo `start`."""
         self.ready = False
-        await self.public.stop()
-        await self.admin.stop()
-        if self._retiring:
-            await asyncio.wait(self._retiring)
-        for plugin in self._snapshot.plugins.values():
-            await plugin.stop()
-        await self._fetcher.stop()
+        async with self._changing:
+            await self.public.stop()
+            await self.admin.stop()
+            await self._generations.stop()
+            await self._fetcher.stop()
 
     async def run(self, exchange: Exchange) -> None:
         """Run one exchange to its end; the public listener's only way in."""
         try:
-            await self._snapshot.run(exchange)
+            await self._generations.current.run(exchange)
         except Refusal as refusal:
             await exchange.relay.refuse(exchange, refusal)
         finally:
@@ -101,40 +100,22 @@ class App:
 
     async def reload(self) -> None:
         """Read the routes file again. A file that cannot be used changes nothing and is explained in the log."""
-        async with self._reloading:
+        async with self._changing:
+            old = self._generations.current
             try:
-                settings = self._load_again()
-                snapshot = self._build(settings, self._snapshot)
-                fresh = [
-                    plugin
-                    for name, plugin in snapshot.plugins.items()
-                    if self._snapshot.plugins.get(name) is not plugin
-                ]
-                await _start_all(fresh)
+                # In a thread: it reads files and may import a plugin, while streams are under way.
+                settings = await asyncio.to_thread(self._load_again)
+                await self._generations.adopt(self._build(settings, old))
             except ConfigError as error:
                 self._log.error("reload_refused", file=str(error.file), problems=error.problems)
                 return
             except Exception:
                 self._log.exception("reload_refused")
                 return
-            self._swap(snapshot)
+            self._teams.replace(settings.teams)
+            if old.settings.server != settings.server:
+                self._log.warning("restart_needed", reason="[server] is read at start only")
         self._log.info("reloaded", file=str(settings.file), warnings=list(settings.warnings))
-
-    def _swap(self, snapshot: Snapshot) -> None:
-        old, self._snapshot = self._snapshot, snapshot
-        self._teams.replace(snapshot.settings.teams)
-        if old.settings.server != snapshot.settings.server:
-            self._log.warning("restart_needed", reason="[server] is read at start only")
-        retiring = asyncio.create_task(self._retire(old))
-        self._retiring.add(retiring)
-        retiring.add_done_callback(self._retiring.discard)
-
-    async def _retire(self, old: Snapshot) -> None:
-        await old.ended()
-        kept = set(map(id, self._snapshot.plugins.values()))
-        for plugin in old.plugins.values():
-            if id(plugin) not in kept:
-                await plugin.stop()
 
     def _build(self, settings: Settings, previous: Snapshot | None) -> Snapshot:
         try:
@@ -170,11 +151,11 @@ class App:
             received_at=now,
             started=self._clock.monotonic(),
         )
-        return await explain(self._snapshot, exchange)
+        return await explain(self._generations.current, exchange)
 
     async def status(self) -> dict[str, Any]:
         """The content of `/status`; plain JSON values, no secrets."""
-        snapshot = self._snapshot
+        snapshot = self._generations.current
         return {
             "version": metadata.version("gemini-weir"),
             "file": str(snapshot.settings.file),
@@ -209,21 +190,9 @@ class App:
         }
 
 
-async def _start_all(plugins: Any) -> None:
-    """Start in order; when one fails, stop those already started."""
-    started: list[Plugin] = []
-    try:
-        for plugin in plugins:
-            started.append(plugin)
-            await plugin.start()
-    except BaseException:
-        for plugin in reversed(started[:-1]):
-            await plugin.stop()
-        raise
-
-
-def _bounds(settings: Settings) -> Bounds:
-    timeouts, sizes = settings.server.timeouts, settings.server.sizes
+def bounds_of(server: Server) -> Bounds:
+    """The wire's view of `[server]`: `wire` may not import `config`."""
+    timeouts, sizes = server.timeouts, server.sizes
     return Bounds(
         connect_seconds=timeouts.connect,
         first_byte_seconds=timeouts.first_byte,
@@ -236,4 +205,6 @@ def _bounds(settings: Settings) -> Bounds:
         header_bytes=sizes.header,
         replay_bytes=sizes.replay,
         spool_bytes=sizes.spool,
+        drain_bytes=sizes.drain,
+        drains=server.drains,
     )

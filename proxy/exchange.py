@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from proxy.endpoint import Endpoint
 from proxy.refusal import CallerGone, Refusal
-from proxy.units import Secret
 from proxy.usage import AttemptRecord, Outcome, Usage, UsageState
 
 OnDisconnect = Literal["drain", "cancel"]
@@ -108,32 +108,6 @@ class Principal(msgspec.Struct, frozen=True):
     key_id: str | None = None  # of a team key; never the key
 
 
-class ApiKey(msgspec.Struct, frozen=True):
-    """An AI Studio key, or a Vertex express key."""
-
-    secret: Secret
-
-
-class GoogleAccount(msgspec.Struct, frozen=True):
-    """An OAuth access token got by google-auth: `default` (ADC) or a service account's JSON file."""
-
-    source: str
-
-
-Credential = ApiKey | GoogleAccount
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """A base URL, its region and the credential we put in. The only source of an upstream's host."""
-
-    name: str
-    url: str  # scheme, host and optional port; no path
-    region: str
-    priority: int = 0  # lower first
-    weight: int = 1
-    credential: Credential | None = None
-
-
 class Exclusion(msgspec.Struct, frozen=True):
     """Why a candidate is out; for `weir explain` and the logs."""
 
@@ -148,8 +122,19 @@ class Relay(Protocol):
     def replayable(self) -> bool:
         """True while the whole request can still be sent again."""
 
+    @property
+    def request_bytes(self) -> int:
+        """Of the body, read from the caller so far."""
+
+    @property
+    def answered(self) -> bool:
+        """A head went out, or nobody is left to get one."""
+
     async def read_intent(self) -> Intent:
-        """Read as much of the body as it needs. Raises ValueError when it is not what the path needs."""
+        """Read as much of the body as it needs.
+
+        Raises ValueError when it is not what the path needs, Refusal (too large), CallerGone.
+        """
 
     async def open(self, endpoint: Endpoint) -> ResponseHead:
         """One try. Raises EndpointFailed. The answer opened before stays held until this one has a head."""
@@ -187,7 +172,6 @@ class Exchange:
         "relay",
         "reply_headers",
         "request",
-        "request_bytes",
         "response_bytes",
         "route",
         "started",
@@ -227,10 +211,13 @@ class Exchange:
         self.reason: str | None = None
         self.usage: Usage | None = None
         self.usage_state = UsageState.NONE
-        self.request_bytes = 0
         self.response_bytes = 0
         self.labels: dict[str, str] = {}
         self.intent_read: Intent | None = None
+
+    @property
+    def request_bytes(self) -> int:
+        return self.relay.request_bytes
 
     @property
     def model(self) -> str | None:
@@ -246,8 +233,11 @@ class Exchange:
                 self.intent_read = await self.relay.read_intent()
             except ValueError as error:
                 raise self.refuse(400, str(error), reason="BAD_BODY") from error
-            except CallerGone as error:
-                raise self.caller_gone() from error
+            except Refusal as refusal:
+                self.mark(refusal)
+                raise
+            except CallerGone as gone:
+                raise self.caller_gone(gone) from gone
         return self.intent_read
 
     def narrow(self, keep: Iterable[Endpoint], reason: str) -> None:
@@ -255,10 +245,6 @@ class Exchange:
         kept = list(keep)
         self.exclusions += [Exclusion(endpoint, reason) for endpoint in self.candidates if endpoint not in kept]
         self.candidates = [endpoint for endpoint in self.candidates if endpoint in kept]
-
-    def caller_gone(self) -> Refusal:
-        """Mark that the caller left; 499 is nginx's and Google's (CANCELLED) number for it."""
-        return self.refuse(499, "The caller left.", reason="CLIENT_GONE", outcome=Outcome.CLIENT_GONE)
 
     def refuse(
         self,
@@ -271,10 +257,24 @@ class Exchange:
         outcome: Outcome = Outcome.REFUSED,
     ) -> Refusal:
         """Mark how the exchange ends and return what to raise."""
-        self.outcome = outcome
-        self.status = code
-        self.reason = reason
-        return Refusal(code, message, reason=reason, retry_after=retry_after, details=details)
+        refusal = Refusal(code, message, reason=reason, retry_after=retry_after, details=details, outcome=outcome)
+        self.mark(refusal)
+        return refusal
+
+    def mark(self, refusal: Refusal) -> None:
+        """Note that the exchange ends by this refusal."""
+        self.outcome = refusal.outcome
+        self.status = refusal.code
+        self.reason = refusal.reason
+
+    def caller_gone(self, gone: CallerGone) -> Refusal:
+        """Mark that nobody waits for an answer (499, as nginx and Google have it), or only for ours (408)."""
+        if gone.stalled:
+            message = "The request's body stopped arriving."
+            return self.refuse(408, message, reason="BODY_STALLED", outcome=Outcome.CLIENT_GONE)
+        refusal = self.refuse(499, "The caller left.", reason="CLIENT_GONE", outcome=Outcome.CLIENT_GONE)
+        self.status = None  # nothing was sent
+        return refusal
 
 
 class Attempt:

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from proxy.exchange import Attempt, Endpoint, Exchange, Headers, ResponseHead
+from proxy.endpoint import Endpoint
+from proxy.exchange import Attempt, Exchange, Headers, ResponseHead
 from proxy.store import Store
 from proxy.team import Teams
 

@@ -1,11 +1,13 @@
 """The exceptions of the contract: an answer of our own, "try another endpoint", and "nobody is left".
 
-A plugin never builds a `Refusal` itself; it raises what `exchange.refuse(...)` returns, so that the
-exchange knows how it ended. What a refusal looks like on the wire is `gemini/errors.py`'s business.
+A plugin raises what `exchange.refuse(...)` returns; the relay, which knows no exchange, raises a bare `Refusal`
+that the engine marks on it. What a refusal looks like on the wire is `gemini/errors.py`'s business.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from proxy.usage import Outcome
 
 
 class Refusal(Exception):
@@ -17,6 +19,7 @@ class Refusal(Exception):
         reason: UPPER_SNAKE word for logs and for `ErrorInfo.reason` (google.rpc.ErrorInfo).
         retry_after: seconds until it is worth trying again, sent as `Retry-After` and as `RetryInfo`.
         details: further google.rpc detail objects, each with its `@type`.
+        outcome: how the exchange ends by it.
     """
 
     def __init__(
@@ -27,6 +30,7 @@ class Refusal(Exception):
         reason: str,
         retry_after: float | None = None,
         details: Sequence[Mapping[str, Any]] = (),
+        outcome: Outcome = Outcome.REFUSED,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -34,6 +38,7 @@ class Refusal(Exception):
         self.reason = reason
         self.retry_after = retry_after
         self.details = details
+        self.outcome = outcome
 
 
 class EndpointFailed(Exception):
@@ -59,4 +64,11 @@ class CallerGone(Exception):
     """The caller left, or stopped sending its body, before its request was whole. No endpoint is to blame.
 
     Raised by the relay; plugins let it pass.
+
+    Attributes:
+        stalled: it is still there, but its body stopped coming; it gets an answer.
     """
+
+    def __init__(self, why: str, *, stalled: bool = False) -> None:
+        super().__init__(why)
+        self.stalled = stalled

@@ -63,6 +63,7 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     ended_ms: float | None = None  # at its response head, or at its failure
     status: int | None = None
     error: str | None = None  # EndpointFailed.reason
+    sent: bool = False  # the endpoint may have run it, and bill it
 
 
 class UsageRecord(msgspec.Struct, kw_only=True):

@@ -29,28 +29,19 @@ def serve(
 
 async def _serve(settings: Settings) -> None:
     events = structlog.get_logger("weir")
-    try:
-        app = App(settings)
-        await app.start()
-    except ConfigError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        typer.echo(f"cannot start: {error.strerror or error} (listen {settings.server.listen})", err=True)
-        raise typer.Exit(1) from None
+    app = await _started(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     tasks: set[asyncio.Task[None]] = set()
 
-    def reload() -> None:
-        task = asyncio.create_task(app.reload())
+    def keep(task: asyncio.Task[None]) -> None:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    watching = asyncio.create_task(_watch(settings, app, stop))
+    loop.add_signal_handler(signal.SIGHUP, lambda: keep(asyncio.create_task(app.reload())))
+    keep(asyncio.create_task(_watch(settings, app, stop)))
     # What start-up made lives for ever: the collector need not look at it again (measured: 10 to 20 % of a call).
     gc.collect()
     gc.freeze()
@@ -58,14 +49,33 @@ async def _serve(settings: Settings) -> None:
     events.info("listening", url=f"http://{host}:{port}", admin=settings.server.admin, file=str(settings.file))
     await stop.wait()
     events.info("stopping", exchanges=app.public.in_flight)
-    await watching
     await app.stop()
     events.info("stopped")
 
 
+async def _started(settings: Settings) -> App:
+    """A running gateway; or one line on standard error, and exit status 1."""
+    try:
+        app = App(settings)
+        await app.start()
+    except ConfigError as error:
+        typer.echo(str(error), err=True)
+    except OSError as error:
+        typer.echo(f"cannot start: {error.strerror or error}", err=True)
+    except ValueError as error:
+        typer.echo(f"cannot start: {error}", err=True)
+    else:
+        return app
+    raise typer.Exit(1)
+
+
 async def _watch(settings: Settings, app: App, stop: asyncio.Event) -> None:
-    async for _ in changes(settings.file, stop):
-        await app.reload()
+    """Reload at each change of the file. Without a watch the gateway serves on, and SIGHUP still reloads it."""
+    try:
+        async for _ in changes(settings.file, stop):
+            await app.reload()
+    except Exception:
+        structlog.get_logger("weir").exception("watch_failed", file=str(settings.file), cure="reload with SIGHUP")
 
 
 def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:

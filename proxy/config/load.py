@@ -24,7 +24,7 @@ from proxy.config.schema import (
     TeamTable,
     UpstreamTable,
 )
-from proxy.exchange import ApiKey, Credential, Endpoint, GoogleAccount
+from proxy.endpoint import ApiKey, Credential, Endpoint, GoogleAccount
 from proxy.team import Limit, Team
 
 T = TypeVar("T")

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from proxy.exchange import Endpoint, OnDisconnect
+from proxy.endpoint import Endpoint
+from proxy.exchange import OnDisconnect
 from proxy.plugin import Plugin
 from proxy.team import Team, Window
 from proxy.units import Bytes, Seconds, Secret
@@ -23,7 +24,7 @@ class Timeouts(Table, frozen=True, kw_only=True):
     """How long we wait for either side. Each runs out only while nothing moves."""
 
     connect: Seconds = Seconds(5)  # TCP and TLS to an endpoint
-    first_byte: Seconds = Seconds(600)  # a 4K image or a long thought takes minutes before its head
+    first_byte: Seconds = Seconds(600)  # from the request's last byte up; a 4K image or a long thought takes minutes
     upstream_idle: Seconds = Seconds(300)  # between two pieces of an answer
     caller_idle: Seconds = Seconds(60)  # a caller that stops sending its body, or stops reading its answer
     keepalive: Seconds = Seconds(75)  # an idle connection of a caller, and the time to send a head
@@ -38,6 +39,7 @@ class Sizes(Table, frozen=True, kw_only=True):
     header: Bytes = Bytes(16 << 10)  # one header field, or the request line
     replay: Bytes = Bytes(1 << 20)  # of a request body kept in memory to send again at a failover
     spool: Bytes = Bytes(128 << 20)  # of a request body kept on disk when a plugin must read it whole
+    drain: Bytes = Bytes(64 << 20)  # of an answer read on after its caller left
 
 
 class Server(Table, frozen=True, kw_only=True):
@@ -46,6 +48,7 @@ class Server(Table, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:8080"
     admin: str = "127.0.0.1:9090"  # /healthz /readyz /metrics /status /explain
     workers: int = 1
+    drains: int = 100  # answers read on at once after their callers left; the next is hung up on
     store: str = "memory"
     state: Path = msgspec.field(default_factory=lambda: Path("var"))  # the usage log's folder
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)

@@ -1,6 +1,6 @@
 """Says when the routes file has changed, by watchfiles.
 
-Run as one task by `app.py`. It watches the folder, not the file, because editors and Kubernetes replace
+Run as one task by `weir serve`. It watches the folder, not the file, because editors and Kubernetes replace
 files instead of writing into them (a Kubernetes mount swaps a `..data` link).
 """
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from proxy.exchange import Attempt, Exchange, ResponseHead
 from proxy.plugin import AttemptNext, ExchangeNext, Plugin
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
-from proxy.usage import Outcome
 
 
 def wrap_exchange(plugins: Sequence[Plugin], innermost: ExchangeNext) -> ExchangeNext:
@@ -39,8 +38,8 @@ def _exchange_layer(plugin: Plugin, call_next: ExchangeNext) -> ExchangeNext:
             raise
         except Exception as error:
             _log_fault(plugin, exchange)
-            if exchange.outcome is not Outcome.LOST:
-                return  # the exchange has ended and says how; failing it now would only hide that
+            if exchange.relay.answered:
+                return  # the answer has gone out; failing the exchange now would only hide how it ended
             raise _fault(exchange) from error
 
     return layer

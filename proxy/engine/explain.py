@@ -6,8 +6,9 @@ Runs nothing of the chain; asks each plugin of the route in order. What a plugin
 
 import msgspec
 
-from proxy.engine.snapshot import Snapshot, assign
-from proxy.exchange import Endpoint, Exchange, Intent, ResponseHead
+from proxy.endpoint import Endpoint
+from proxy.engine.snapshot import Route, Snapshot
+from proxy.exchange import Exchange, Intent, ResponseHead
 from proxy.refusal import Refusal
 
 
@@ -39,6 +40,8 @@ class NoRelay:
     """The relay of an exchange that is only talked about."""
 
     replayable = False
+    request_bytes = 0
+    answered = False
 
     async def read_intent(self) -> Intent:
         return Intent()
@@ -55,19 +58,16 @@ class NoRelay:
 
 async def explain(snapshot: Snapshot, exchange: Exchange) -> Explanation:
     """Ask the plugins of the exchange's route. Takes no quota and counts nothing."""
-    route = snapshot.route_for(exchange.request.path)
+    route: Route | None = None
     steps: list[Step] = []
     refusal: Refusal | None = None
-    if route is not None:
-        assign(exchange, route)
-        try:
-            for name, plugin in zip(route.settings.plugins, route.plugins, strict=True):
-                if says := await plugin.explain(exchange):
-                    steps.append(Step(name, says))
-        except Refusal as raised:
-            refusal = raised
-    else:
-        refusal = exchange.refuse(404, "No route of this gateway takes this path.", reason="NO_ROUTE")
+    try:
+        route = snapshot.assign_route(exchange)
+        for name, plugin in zip(route.settings.plugins, route.plugins, strict=True):
+            if says := await plugin.explain(exchange):
+                steps.append(Step(name, says))
+    except Refusal as raised:
+        refusal = raised
     return Explanation(
         method=exchange.request.method,
         path=exchange.request.path,

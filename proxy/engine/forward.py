@@ -5,13 +5,17 @@ endpoint may be tried only before the first byte went down, with the request sti
 request may already be running somewhere (RFC 9110 section 9.2.2).
 """
 
-from proxy.exchange import Attempt, Endpoint, Exchange, ResponseHead
+from proxy.endpoint import Endpoint
+from proxy.exchange import Attempt, Exchange, ResponseHead
 from proxy.plugin import AttemptNext, Clock, ExchangeNext
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 from proxy.usage import AttemptRecord, Outcome
 
-# Google refused or shed the request without running it; another account or region may take it.
-RETRYABLE = frozenset({429, 500, 502, 503, 504})
+# Google refused or shed the request, or failed and bills nothing (Gemini fact 5); another account may take it.
+RETRYABLE = frozenset({429, 500, 502, 503})
+TIMED_OUT = 504  # it ran until Google's own deadline: to run it again elsewhere is for what is idempotent
+# Reasons of EndpointFailed that mean "too much for now", the account's own limit or ours.
+OVER_LIMIT = frozenset({"rate_limited", "paced"})
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
@@ -29,17 +33,20 @@ def make_forward(attempt_once: AttemptNext, clock: Clock) -> ExchangeNext:
             except EndpointFailed as error:
                 failure = error
                 record.error = error.reason
+                record.sent = error.sent
                 if not _may_repeat(exchange, error):
                     break
             except Refusal as refusal:
                 record.error = refusal.reason.lower()
-                raise exchange.refuse(refusal.code, refusal.message, reason=refusal.reason) from refusal
-            except CallerGone as error:
+                exchange.mark(refusal)
+                raise
+            except CallerGone as gone:
                 record.error = "caller_gone"
-                raise exchange.caller_gone() from error
+                raise exchange.caller_gone(gone) from gone
             else:
                 held = endpoint
                 record.status = head.status
+                record.sent = True
                 if not _worth_another(exchange, head):
                     break
             finally:
@@ -64,7 +71,8 @@ def _may_repeat(exchange: Exchange, failure: EndpointFailed) -> bool:
 
 
 def _worth_another(exchange: Exchange, head: ResponseHead) -> bool:
-    return head.status in RETRYABLE and exchange.relay.replayable
+    retryable = head.status in RETRYABLE or (head.status == TIMED_OUT and exchange.request.method in IDEMPOTENT)
+    return retryable and exchange.relay.replayable
 
 
 def _since(exchange: Exchange, clock: Clock) -> float:
@@ -77,11 +85,19 @@ def _no_answer(exchange: Exchange, failure: EndpointFailed | None) -> Exception:
             503, "No endpoint is left to take this request.", reason="NO_ENDPOINT", outcome=Outcome.UPSTREAM_FAILED
         )
     tried = ", ".join(f"{attempt.endpoint}: {attempt.error}" for attempt in exchange.attempts)
-    code = 504 if failure.reason.endswith("timeout") else 503 if not failure.sent else 502
     return exchange.refuse(
-        code,
+        _code(exchange, failure),
         f"No endpoint gave an answer ({tried}).",
         reason="UPSTREAM_FAILED",
         retry_after=failure.retry_after,
         outcome=Outcome.UPSTREAM_FAILED,
     )
+
+
+def _code(exchange: Exchange, failure: EndpointFailed) -> int:
+    """429 tells a caller to slow down, 503 to try again, 504 that time ran out, 502 that it may have run."""
+    if all(attempt.error in OVER_LIMIT for attempt in exchange.attempts):
+        return 429
+    if failure.reason.endswith("timeout"):
+        return 504
+    return 502 if failure.sent else 503

@@ -1,8 +1,8 @@
 """Which route takes a request: the first in the file whose pattern fits its path.
 
-Called once an exchange. It decides on the raw path, the very bytes that go upstream, and also on what that
-path means once decoded and with its dot segments resolved: a path that would slip out of its route at the
-upstream does not match it here (oauth2-proxy CVE-2025-54576, LiteLLM CVE-2026-49468).
+Called once an exchange. It looks at the raw path, the very bytes that go upstream, and at what that path means once
+decoded and with its dot segments resolved. Where a pattern fits only one of the two, nobody may decide by it: such a
+path is refused, lest it slip into a laxer route (oauth2-proxy CVE-2025-54576, LiteLLM CVE-2026-49468).
 """
 
 import re
@@ -13,10 +13,15 @@ from urllib.parse import unquote
 _WILD = re.compile(r"(\*\*|\*)")
 
 
+class AmbiguousPath(Exception):
+    """A path that fits a pattern as it is spelt and not as it is meant, or the other way round."""
+
+
 def path_matcher(pattern: str) -> Callable[[str], bool]:
     """A test for raw paths. `*` is anything within a segment, `**` anything at all, also nothing.
 
-    A final `/**` also fits the path without it: `/v1/**` takes `/v1`.
+    A final `/**` also fits the path without it: `/v1/**` takes `/v1`. Slashes at the start count as one, because
+    SDKs double them (Gemini fact 1.4). The test raises AmbiguousPath.
     """
     if pattern == "/**":
         return lambda path: True
@@ -25,7 +30,11 @@ def path_matcher(pattern: str) -> Callable[[str], bool]:
     fits = re.compile(source + ("(?:/.*)?" if stem != pattern else ""), re.DOTALL).fullmatch
 
     def matches(path: str) -> bool:
-        return fits(path) is not None and fits(resolved(path)) is not None
+        as_spelt = fits("/" + path.lstrip("/")) is not None
+        as_meant = fits(resolved(path)) is not None
+        if as_spelt != as_meant:
+            raise AmbiguousPath
+        return as_spelt
 
     return matches
 

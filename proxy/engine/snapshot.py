@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from proxy.config.schema import RouteTable, Settings
+from proxy.endpoint import Endpoint
 from proxy.engine.chain import wrap_attempt, wrap_exchange
 from proxy.engine.forward import make_forward
-from proxy.engine.routes import path_matcher
-from proxy.exchange import Attempt, Endpoint, Exchange, ResponseHead
+from proxy.engine.routes import AmbiguousPath, path_matcher
+from proxy.exchange import Attempt, Exchange, ResponseHead
 from proxy.plugin import Clock, ExchangeNext, Plugin, Services
-from proxy.usage import Outcome
 
 
 class Route(NamedTuple):
@@ -39,20 +39,29 @@ class Snapshot:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def route_for(self, path: str) -> Route | None:
-        return next((route for route in self.routes if route.matches(path)), None)
+    def assign_route(self, exchange: Exchange) -> Route:
+        """Find the exchange's route and give the exchange what it says. Raises Refusal."""
+        path = exchange.request.path
+        try:
+            route = next((route for route in self.routes if route.matches(path)), None)
+        except AmbiguousPath:
+            message = "The path means something else than it spells; send it without dot segments and needless escapes."
+            raise exchange.refuse(400, message, reason="AMBIGUOUS_PATH") from None
+        if route is None:
+            raise exchange.refuse(404, "No route of this gateway takes this path.", reason="NO_ROUTE")
+        exchange.route = route.settings.name
+        exchange.on_disconnect = route.settings.on_disconnect
+        exchange.candidates = sorted(route.endpoints, key=lambda endpoint: endpoint.priority)
+        return route
 
     async def run(self, exchange: Exchange) -> None:
         """Run one exchange through its route. Raises Refusal for every end that needs an answer of ours."""
         self._in_flight += 1
         self._idle.clear()
         try:
-            route = self.route_for(exchange.request.path)
-            if route is None:
-                raise exchange.refuse(404, "No route of this gateway takes this path.", reason="NO_ROUTE")
-            assign(exchange, route)
+            route = self.assign_route(exchange)
             await route.run(exchange)
-            if exchange.outcome is Outcome.LOST:
+            if not exchange.relay.answered:
                 raise exchange.refuse(500, "A plugin ended the exchange without an answer.", reason="INTERNAL")
         finally:
             self._in_flight -= 1
@@ -62,13 +71,6 @@ class Snapshot:
     async def ended(self) -> None:
         """Wait until no exchange runs on this snapshot."""
         await self._idle.wait()
-
-
-def assign(exchange: Exchange, route: Route) -> None:
-    """Give the exchange what its route says."""
-    exchange.route = route.settings.name
-    exchange.on_disconnect = route.settings.on_disconnect
-    exchange.candidates = sorted(route.endpoints, key=lambda endpoint: endpoint.priority)
 
 
 def build_plugins(

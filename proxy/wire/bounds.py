@@ -4,16 +4,18 @@ from typing import NamedTuple
 
 
 class Bounds(NamedTuple):
-    """Seconds and bytes; the meaning of each is written at its key in `config/schema.py`."""
+    """Seconds and bytes; meaning and default of each stand at its key in `config/schema.py`."""
 
-    connect_seconds: float = 5
-    first_byte_seconds: float = 600
-    upstream_idle_seconds: float = 300
-    caller_idle_seconds: float = 60
-    keepalive_seconds: float = 75
-    pool_idle_seconds: float = 15
-    drain_seconds: float = 120
-    shutdown_seconds: float = 30
-    header_bytes: int = 16 << 10
-    replay_bytes: int = 1 << 20
-    spool_bytes: int = 128 << 20
+    connect_seconds: float
+    first_byte_seconds: float
+    upstream_idle_seconds: float
+    caller_idle_seconds: float
+    keepalive_seconds: float
+    pool_idle_seconds: float
+    drain_seconds: float
+    shutdown_seconds: float
+    header_bytes: int
+    replay_bytes: int
+    spool_bytes: int
+    drain_bytes: int
+    drains: int

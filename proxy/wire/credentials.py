@@ -7,7 +7,8 @@ refresh serves everybody who waits for it.
 import asyncio
 from typing import Any
 
-from proxy.exchange import ApiKey, Endpoint, GoogleAccount, Operation
+from proxy.endpoint import ApiKey, Endpoint, GoogleAccount
+from proxy.exchange import Operation
 
 CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 

@@ -12,7 +12,8 @@ from typing import TypeVar
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.exchange import Endpoint, Exchange, Intent, Operation, RequestHead, ResponseHead
+from proxy.endpoint import Endpoint
+from proxy.exchange import Exchange, Intent, Operation, RequestHead, ResponseHead
 from proxy.gemini.intent import read_intent
 from proxy.gemini.meter import Meter, meter_for
 from proxy.gemini.paths import without_credentials
@@ -29,8 +30,24 @@ from proxy.wire.request_body import RequestBody
 from proxy.wire.response import RelayedResponse, refusal_response
 
 T = TypeVar("T")
-# Whom a wait that ran out is blamed on; everything else ended because of the caller.
-_BLAME = {"upstream_idle": Outcome.UPSTREAM_BROKE}
+
+
+class Drains:
+    """How many answers are being read on for callers that left; one for all relays of a process."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+
+    def enter(self) -> bool:
+        """False when there are enough; else `leave` must follow."""
+        if self._count >= self._most:
+            return False
+        self._count += 1
+        return True
+
+    def leave(self) -> None:
+        self._count -= 1
 
 
 class HttpRelay:
@@ -45,6 +62,7 @@ class HttpRelay:
         *,
         pool: Pool,
         credentials: Credentials,
+        drains: Drains,
         clock: Clock,
         bounds: Bounds,
     ) -> None:
@@ -55,33 +73,44 @@ class HttpRelay:
         self._body = body
         self._pool = pool
         self._credentials = credentials
+        self._drains = drains
         self._clock = clock
         self._bounds = bounds
         self._patience = Patience()
         self._answer: Answer | None = None  # held: the best so far, while another endpoint may do better
         self._caller_left = False
-        self._drain_timer: asyncio.TimerHandle | None = None
+        self._drained = 0  # bytes read on after that
+        self._drain_timer: asyncio.TimerHandle | None = None  # set while we drain
 
     @property
     def replayable(self) -> bool:
-        # An answer that came before the body was whole means that the upload still runs towards it.
-        return self._body.replayable and not self._caller_left and (self._answer is None or self._body.complete)
+        # While an upload still runs towards an answer that came early, another one would be a second reader of it.
+        return self._body.replayable and not self._caller_left and not (self._answer and self._answer.uploading)
+
+    @property
+    def request_bytes(self) -> int:
+        return self._body.received
+
+    @property
+    def answered(self) -> bool:
+        return self._caller_left or self.response is not None
 
     def caller_left(self, exchange: Exchange) -> None:
         """The caller is gone: read on, or hang up, by the route's policy. May be called by another task."""
         if self._caller_left:
             return
         self._caller_left = True
-        if exchange.on_disconnect == "cancel":
-            self._patience.interrupt("caller_left")
-        else:
+        if exchange.on_disconnect == "drain" and self._drains.enter():
             loop = asyncio.get_running_loop()
             self._drain_timer = loop.call_later(self._bounds.drain_seconds, self._patience.interrupt, "drained_enough")
+        else:
+            self._patience.interrupt("caller_left")
 
     def close(self) -> None:
         """The exchange is over: let go of every timer, file and connection."""
         if self._drain_timer is not None:
             self._drain_timer.cancel()
+            self._drains.leave()
         if self._answer is not None:
             self._answer.close()
         self._patience.close()
@@ -95,7 +124,9 @@ class HttpRelay:
         return read_intent(self._operation, self._head.target, skeleton.finish(), truncated_from=size)
 
     async def open(self, endpoint: Endpoint) -> ResponseHead:
-        if self._operation.api == "live" or self._head.headers.get("upgrade"):
+        if self._caller_left:
+            raise CallerGone("it left before anything was sent")  # draining is for what already runs
+        if self._operation.api == "live" or "websocket" in (self._head.headers.get("upgrade") or "").lower():
             raise Refusal(501, "WebSocket sessions are not relayed yet.", reason="LIVE_NOT_BUILT")
         fields = await self._fields_for(endpoint)
         target = without_credentials(self._head.target)
@@ -111,6 +142,7 @@ class HttpRelay:
     async def run(self, exchange: Exchange) -> None:
         answer = self._answer
         assert answer is not None, "nothing was opened"
+        self._body.let_go()
         meter = meter_for(self._operation, answer.head)
         answer.fields.extend(exchange.reply_headers)
         whole = False
@@ -121,12 +153,15 @@ class HttpRelay:
                 await self._relay_piecewise(exchange, answer, meter)
             whole = True
             exchange.outcome = Outcome.CLIENT_GONE if self._caller_left else Outcome.COMPLETED
+            exchange.reason = meter.error_in_stream or exchange.reason  # an error of Google's inside its 200
         except AnswerBroke as broke:
-            self._break_off(exchange, Outcome.UPSTREAM_BROKE, str(broke))
+            # aiohttp also breaks the answer off when the caller's own upload did, towards an early answer
+            of_caller = self._body.failure is not None
+            self._break_off(exchange, Outcome.CLIENT_GONE if of_caller else Outcome.UPSTREAM_BROKE, str(broke))
         except Interrupted as stop:
-            self._break_off(exchange, _BLAME.get(stop.reason, Outcome.CLIENT_GONE), stop.reason)
+            upstream = stop.reason == "upstream_idle"
+            self._break_off(exchange, Outcome.UPSTREAM_BROKE if upstream else Outcome.CLIENT_GONE, stop.reason)
         finally:
-            exchange.request_bytes = self._body.received
             exchange.usage, exchange.usage_state = meter.finish(complete=whole)
 
     async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
@@ -159,6 +194,10 @@ class HttpRelay:
             await self._down(exchange, response.write, piece)
             exchange.response_bytes += len(piece)
             meter.feed(piece)
+            if self._caller_left:
+                self._drained += len(piece)
+                if self._drained > self._bounds.drain_bytes:
+                    self._patience.interrupt("drained_enough")
         await self._down(exchange, response.write_eof, b"")
 
     async def _begin(self, exchange: Exchange, response: RelayedResponse) -> None:
@@ -176,10 +215,16 @@ class HttpRelay:
             await self._patience.wait(send(what), self._bounds.caller_idle_seconds, "caller_idle")
         except ConnectionError:
             self.caller_left(exchange)
+        except Interrupted as stop:
+            if stop.reason != "caller_idle":
+                raise
+            exchange.reason = "CALLER_IDLE"
+            self._abort()
+            self.caller_left(exchange)
 
     def _break_off(self, exchange: Exchange, outcome: Outcome, why: str) -> None:
         """The answer ends here: what the caller got of it must look cut short (RFC 9112 section 8)."""
-        if self.response is None and not self._caller_left:
+        if not self.answered:
             raise exchange.refuse(
                 502, f"The endpoint's answer broke off ({why}).", reason="UPSTREAM_BROKE", outcome=outcome
             )

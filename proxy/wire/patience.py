@@ -23,45 +23,53 @@ class Interrupted(Exception):
 class Patience:
     """One task's patience with its peers."""
 
-    __slots__ = ("_deadline", "_interrupted", "_loop", "_reason", "_task", "_timer", "_why")
+    __slots__ = ("_closed_for", "_deadline", "_ended_by", "_loop", "_seconds", "_task", "_timer", "_too_late")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[object] | None = None  # set while it waits
         self._timer: asyncio.TimerHandle | None = None
+        self._seconds = 0.0
         self._deadline = 0.0
-        self._why = ""  # what running out means for the wait under way
-        self._reason: str | None = None  # why the wait under way was cancelled
-        self._interrupted: str | None = None  # why all waits end
+        self._too_late = ""  # the reason, should the wait under way run out
+        self._ended_by: str | None = None  # the reason for which the wait under way was cancelled
+        self._closed_for: str | None = None  # the reason for which all waits end
 
-    async def wait(self, awaitable: Awaitable[T], seconds: float, why: str) -> T:
+    async def wait(self, awaitable: Awaitable[T], seconds: float, reason: str) -> T:
         """Await at most `seconds`, or until `interrupt`. Raises Interrupted."""
-        self._task = task = asyncio.current_task()
-        assert task is not None
-        self._deadline = self._loop.time() + seconds
-        self._why = why
-        if self._interrupted is not None:
-            self._task = None
+        if self._closed_for is not None:
             if isinstance(awaitable, Coroutine):
                 awaitable.close()
-            raise Interrupted(self._interrupted)
+            raise Interrupted(self._closed_for)
+        self._task = task = asyncio.current_task(self._loop)
+        assert task is not None
+        self._seconds = seconds
+        self._too_late = reason
+        self.extend()
         if self._timer is None or self._timer.when() > self._deadline:
             self._arm()
         try:
             return await awaitable
         except asyncio.CancelledError:
-            reason, self._reason = self._reason, None
-            if reason is None:
-                raise
-            task.uncancel()
-            raise Interrupted(reason) from None
+            if self._ended_by is None or task.uncancel():
+                raise  # somebody else wants the task to end as well
+            ended_by, self._ended_by = self._ended_by, None
+            raise Interrupted(ended_by) from None
         finally:
             self._task = None
+            if self._ended_by is not None:  # what was awaited made something else of our cancellation
+                self._ended_by = None
+                if task.cancelling():
+                    task.uncancel()
+
+    def extend(self) -> None:
+        """Something moved: the wait under way begins anew."""
+        self._deadline = self._loop.time() + self._seconds
 
     def interrupt(self, reason: str) -> None:
         """End the wait under way, and every later one, for `reason`."""
-        self._interrupted = reason
-        self._cancel(reason)
+        self._closed_for = reason
+        self._end(reason)
 
     def close(self) -> None:
         """No more waits: let go of the timer."""
@@ -81,9 +89,9 @@ class Patience:
         if self._loop.time() < self._deadline:
             self._arm()
         else:
-            self._cancel(self._why)
+            self._end(self._too_late)
 
-    def _cancel(self, reason: str) -> None:
-        if self._task is not None and self._reason is None:
-            self._reason = reason
+    def _end(self, reason: str) -> None:
+        if self._task is not None and self._ended_by is None:
+            self._ended_by = reason
             self._task.cancel()

@@ -11,8 +11,9 @@ from aiohttp import ClientSession
 from multidict import CIMultiDict
 from yarl import URL
 
-from proxy.exchange import Endpoint, Headers, ResponseHead
-from proxy.refusal import CallerGone, EndpointFailed
+from proxy.endpoint import Endpoint
+from proxy.exchange import Headers, ResponseHead
+from proxy.refusal import EndpointFailed
 from proxy.wire.bounds import Bounds
 from proxy.wire.headers import BadHeader, decode, end_to_end
 from proxy.wire.patience import Interrupted, Patience
@@ -32,14 +33,25 @@ class Answer:
     """An endpoint's answer: its head, and its body piece by piece."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, fields: CIMultiDict[str], patience: Patience, idle: float
+        self,
+        response: aiohttp.ClientResponse,
+        fields: CIMultiDict[str],
+        upload: aiohttp.UploadTracker,
+        patience: Patience,
+        idle_seconds: float,
     ) -> None:
         self.fields = fields  # end-to-end only, ready to be sent down
         self.head = ResponseHead(response.status, response.reason or "", Headers(response.raw_headers))
         self.length = response.content_length
         self._response = response
+        self._upload = upload
         self._patience = patience
-        self._idle_seconds = idle
+        self._idle_seconds = idle_seconds
+
+    @property
+    def uploading(self) -> bool:
+        """It came before the request had gone up whole, and the rest is still going."""
+        return not self._upload.upload_complete.done()
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises AnswerBroke, or Interrupted when the exchange was."""
@@ -75,7 +87,8 @@ class Pool:
             requote_redirect_url=False,
             skip_auto_headers=_INVENTED,
             read_bufsize=READ_BUFFER,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=bounds.connect_seconds, sock_read=None),
+            # connect and not sock_connect, which leaves out the name's resolution; with limit=0 nobody queues in it
+            timeout=aiohttp.ClientTimeout(total=None, connect=bounds.connect_seconds),
             max_line_size=bounds.header_bytes,
             max_field_size=bounds.header_bytes,
         )
@@ -100,7 +113,8 @@ class Pool:
         Errors of aiohttp are never shown: their text holds the URL.
         """
         assert self._session is not None, "the pool is not started"
-        tracker = aiohttp.UploadTracker()
+        upload = aiohttp.UploadTracker()
+        body.moved = patience.extend  # the wait for the first byte begins when the last piece has gone up
         request = self._session.request(
             method,
             # The authority comes from the routes file alone; `encoded` keeps the target's bytes.
@@ -108,7 +122,7 @@ class Pool:
             headers=fields,
             data=await self._data(fields, body),
             allow_redirects=False,
-            upload_tracker=tracker,
+            upload_tracker=upload,
         )
         try:
             response = await patience.wait(request, self._bounds.first_byte_seconds, "first_byte_timeout")
@@ -122,11 +136,11 @@ class Pool:
             raise EndpointFailed("connect_timeout", sent=False) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if body.failure is not None:
-                raise CallerGone(str(body.failure)) from None
+                raise body.failure from None
             reason = "bad_answer" if isinstance(error, aiohttp.ClientResponseError | ValueError) else "disconnected"
             # A body that never left us proves that the request was not run; a request without one proves nothing.
-            raise EndpointFailed(reason, sent=not (body.exists and tracker.bytes_written == 0)) from None
-        return self._checked(response, patience)
+            raise EndpointFailed(reason, sent=not (body.exists and upload.bytes_written == 0)) from None
+        return self._checked(response, upload, patience)
 
     async def _data(self, fields: CIMultiDict[str], body: RequestBody) -> object:
         if not body.exists:
@@ -139,7 +153,7 @@ class Pool:
             fields["Content-Length"] = str(body.length)
         return body.pieces()
 
-    def _checked(self, response: aiohttp.ClientResponse, patience: Patience) -> Answer:
+    def _checked(self, response: aiohttp.ClientResponse, upload: aiohttp.UploadTracker, patience: Patience) -> Answer:
         """Refuse a head that could not be passed on faithfully: aiohttp's response parser is lenient."""
         try:
             if response.status == 101:
@@ -150,4 +164,4 @@ class Pool:
         except BadHeader:
             response.close()
             raise EndpointFailed("bad_answer", sent=True) from None
-        return Answer(response, fields, patience, self._bounds.upstream_idle_seconds)
+        return Answer(response, fields, upload, patience, self._bounds.upstream_idle_seconds)

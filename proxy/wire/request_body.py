@@ -6,6 +6,7 @@ caller is asked to send (100 Continue) only when somebody reads, that is after a
 """
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import BinaryIO
@@ -13,7 +14,7 @@ from typing import BinaryIO
 from aiohttp import StreamReader
 from aiohttp.web import RequestPayloadError
 
-from proxy.refusal import CallerGone
+from proxy.refusal import CallerGone, Refusal
 from proxy.wire.bounds import Bounds
 from proxy.wire.patience import Interrupted, Patience
 
@@ -47,6 +48,7 @@ class RequestBody:
         self._content = content
         self._bounds = bounds
         self._ask_for_it = ask_for_it  # 100 Continue, when the caller waits for it
+        self.moved: Callable[[], None] | None = None  # called for each piece that goes up
         self._patience = Patience()
         self._reading = asyncio.Lock()  # an attempt that failed may still be unwinding its read
         self._ended = not exists
@@ -71,7 +73,7 @@ class RequestBody:
         return self._kept is not None and self.failure is None
 
     async def read_whole(self, feed: Callable[[bytes], None]) -> None:
-        """Read to the end, show every piece to `feed`, and keep all. Raises CallerGone, ValueError (too large)."""
+        """Read to the end, show every piece to `feed`, and keep all. Raises CallerGone, Refusal (too large)."""
         if self._kept is None:
             raise RuntimeError("the body was sent on before it was to be read whole")
         async for piece in self._again():
@@ -83,9 +85,11 @@ class RequestBody:
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body from its start, for one attempt: what is kept, then what still comes. Raises CallerGone."""
         async for piece in self._again():
+            self._tell()
             yield piece
         while piece := await self._next():
             self._keep_some(piece)
+            self._tell()
             yield piece
 
     async def small(self, limit: int) -> bytes | None:
@@ -97,9 +101,13 @@ class RequestBody:
             self._kept_bytes += len(piece)
         return self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
 
-    def close(self) -> None:
-        self._patience.close()
+    def let_go(self) -> None:
+        """No further attempt will need it: keep nothing. An upload under way goes on from what it holds."""
         self._kept = None
+
+    def close(self) -> None:
+        self.let_go()
+        self._patience.close()
         if self._spool is not None:
             self._spool.close()
 
@@ -119,19 +127,24 @@ class RequestBody:
                 return b""
             if self.failure is not None:
                 raise self.failure
-            if self._ask_for_it is not None:
-                ask, self._ask_for_it = self._ask_for_it, None
-                await ask()
             try:
+                if self._ask_for_it is not None:
+                    ask, self._ask_for_it = self._ask_for_it, None
+                    await ask()
                 piece = await self._patience.wait(
                     self._content.readany(), self._bounds.caller_idle_seconds, "caller_idle"
                 )
             except (ConnectionError, RequestPayloadError, Interrupted) as error:
-                self.failure = CallerGone(f"the request's body broke off after {self.received} bytes")
+                why = f"the request's body broke off after {self.received} bytes"
+                self.failure = CallerGone(why, stalled=isinstance(error, Interrupted))
                 raise self.failure from error
             self.received += len(piece)
             self._ended = not piece
             return piece
+
+    def _tell(self) -> None:
+        if self.moved is not None:
+            self.moved()
 
     def _keep_some(self, piece: bytes) -> None:
         if self._kept is None:
@@ -149,13 +162,20 @@ class RequestBody:
             self._kept.append(piece)
             return
         if self._kept_bytes > self._bounds.spool_bytes:
-            raise ValueError(f"The request's body is larger than {self._bounds.spool_bytes} bytes.")
+            # Only where a limit of the team must look into the body; otherwise its size is the endpoint's business.
+            message = f"The request's body is larger than the {self._bounds.spool_bytes} bytes that can be looked into."
+            raise Refusal(413, message, reason="BODY_TOO_LARGE")
         if self._spool is None:
             self._spool = await asyncio.to_thread(tempfile.TemporaryFile)  # closed by close()
-        await asyncio.to_thread(self._spool.write, piece)
+        await asyncio.to_thread(_append, self._spool, piece)
         self._spooled_bytes += len(piece)
 
 
+def _append(file: BinaryIO, piece: bytes) -> None:
+    file.write(piece)
+    file.flush()
+
+
 def _read_at(file: BinaryIO, offset: int) -> bytes:
-    file.seek(offset)
-    return file.read(SPOOL_PIECE)
+    """Without moving the file's own position: two attempts may read at once."""
+    return os.pread(file.fileno(), SPOOL_PIECE, offset)

@@ -26,6 +26,9 @@ class RelayedResponse(web.StreamResponse):
         self._send_headers_immediately = not at_once
 
     async def _prepare_headers(self) -> None:
+        assert self._req is not None
+        if self._req.version < (1, 1) and "Content-Length" not in self.headers:
+            self.force_close()  # only the end of the connection can end such a body; aiohttp keeps it open
         sent = [name for name in _OF_AIOHTTP if name in self.headers]
         await super()._prepare_headers()
         for name in _OF_AIOHTTP:

@@ -22,7 +22,7 @@ from proxy.refusal import Refusal
 from proxy.wire.bounds import Bounds
 from proxy.wire.credentials import Credentials
 from proxy.wire.guard import Rejected, accepted_target, assert_c_parser
-from proxy.wire.http_relay import HttpRelay
+from proxy.wire.http_relay import Drains, HttpRelay
 from proxy.wire.pool import READ_BUFFER, Pool
 from proxy.wire.request_body import RequestBody
 from proxy.wire.response import refusal_response
@@ -30,6 +30,7 @@ from proxy.wire.response import refusal_response
 Run = Callable[[Exchange], Awaitable[None]]
 
 LINGER_SECONDS = 2.0  # reading a body that nobody wanted, before the connection is closed
+LAST_SECONDS = 5.0  # for what was cut at the end of a stop to write its record
 MAX_HEADERS = 128
 _log = logging.getLogger("proxy.wire")
 
@@ -43,6 +44,7 @@ class PublicListener:
         self._bounds = bounds
         self._pool = Pool(bounds)
         self._credentials = Credentials()
+        self._drains = Drains(bounds.drains)
         self._exchanges: set[asyncio.Task[None]] = set()
         self._server: _Server | None = None
         self._runner: web.ServerRunner | None = None
@@ -93,7 +95,7 @@ class PublicListener:
             for task in left:
                 task.cancel()
             if left:
-                await asyncio.wait(left)
+                await asyncio.wait(left, timeout=LAST_SECONDS)
         if self._runner is not None:
             await self._runner.cleanup()
         await self._pool.stop()
@@ -110,7 +112,8 @@ class PublicListener:
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            relay.caller_left(exchange)
+            if not task.done():
+                relay.caller_left(exchange)
             raise
         assert relay.response is not None, "an exchange ended without an answer"
         return relay.response
@@ -138,6 +141,7 @@ class PublicListener:
             body,
             pool=self._pool,
             credentials=self._credentials,
+            drains=self._drains,
             clock=self._clock,
             bounds=self._bounds,
         )

@@ -10,7 +10,7 @@ from proxy import Limit
 from proxy.config.bind import ConfigError
 from proxy.config.load import load
 from proxy.config.schema import Settings
-from proxy.exchange import ApiKey, GoogleAccount
+from proxy.endpoint import ApiKey, GoogleAccount
 
 ROOT = Path(__file__).parents[2]
 

@@ -49,7 +49,8 @@ class AttemptOnly(Plugin):
 
 
 async def completes(exchange: Exchange) -> None:
-    exchange.outcome, exchange.status = Outcome.COMPLETED, 200
+    await exchange.relay.open(make_endpoint())
+    await exchange.relay.run(exchange)
 
 
 def an_attempt(exchange: Exchange) -> Attempt:
@@ -91,6 +92,25 @@ async def test_a_fault_after_the_end_does_not_hide_how_it_ended() -> None:
     await run(exchange)
     assert (exchange.outcome, exchange.status) == (Outcome.COMPLETED, 200)
     assert notes[-1] == "usage out completed 200"
+
+
+async def test_a_cleanup_that_fails_does_not_swallow_a_refusal() -> None:
+    """Whoever is refused still gets an answer, if only a 500."""
+
+    class FailsToRelease(Notes):
+        async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
+            try:
+                await call_next(exchange)
+            finally:
+                raise KeyError("the store is gone")
+
+    async def refuses(exchange: Exchange) -> None:
+        raise exchange.refuse(503, "nobody answers", reason="UPSTREAM_FAILED", outcome=Outcome.UPSTREAM_FAILED)
+
+    exchange = make_exchange()
+    with pytest.raises(Refusal) as caught:
+        await wrap_exchange([FailsToRelease("quota", [])], refuses)(exchange)
+    assert (caught.value.code, exchange.status, exchange.outcome) == (500, 500, Outcome.REFUSED)
 
 
 async def test_an_attempt_plugin_that_fails_fails_closed() -> None:

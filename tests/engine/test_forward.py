@@ -42,6 +42,12 @@ async def test_a_retryable_answer_moves_on(status: int) -> None:
     assert [attempt.status for attempt in exchange.attempts] == [status, 200]
 
 
+async def test_a_deadline_that_ran_out_at_google_is_tried_again_only_where_that_is_safe() -> None:
+    """It ran, as long as it could; whether it is billed nobody says."""
+    assert (await run(ScriptedRelay({"a": [answer(504)]}), A, B)).status == 504
+    assert (await run(ScriptedRelay({"a": [answer(504)]}), A, B, method="GET")).status == 200
+
+
 @pytest.mark.parametrize("status", [200, 204, 302, 400, 401, 403, 404, 499, 501])
 async def test_any_other_answer_is_the_answer(status: int) -> None:
     relay = ScriptedRelay({"a": [answer(status)]})
@@ -104,6 +110,12 @@ async def test_what_one_account_owns_is_not_looked_for_elsewhere() -> None:
     assert exchange.status == 503
 
 
+async def test_the_record_says_which_try_may_have_run() -> None:
+    relay = ScriptedRelay({"a": [DOWN], "b": [CUT], "c": [answer(200)]})
+    exchange = await run(relay, A, B, C, method="GET")
+    assert [attempt.sent for attempt in exchange.attempts] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("failure", "code"),
     [
@@ -120,6 +132,29 @@ async def test_no_answer_at_all(failure: EndpointFailed, code: int) -> None:
         exchange_of.append(await run(relay, A))
     assert caught.value.code == code
     assert f"a: {failure.reason}" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("reasons", "code"), [(["rate_limited", "paced"], 429), (["rate_limited", "circuit_open"], 503)]
+)
+async def test_too_much_everywhere_is_a_429(reasons: list[str], code: int) -> None:
+    script = {name: [Fails(reason, sent=False, retry_after=7)] for name, reason in zip("ab", reasons, strict=True)}
+    with pytest.raises(Refusal) as caught:
+        await run(ScriptedRelay(script), A, B)  # type: ignore[arg-type]
+    assert (caught.value.code, caught.value.retry_after) == (code, 7)
+
+
+async def test_a_refusal_of_an_attempt_keeps_all_it_says() -> None:
+    exchange = make_exchange(candidates=[A, B])
+
+    async def refuses(attempt: Attempt) -> ResponseHead:
+        raise attempt.exchange.refuse(429, "later", reason="LATER", retry_after=7, details=[{"@type": "x"}])
+
+    with pytest.raises(Refusal) as caught:
+        await make_forward(refuses, ManualClock())(exchange)
+    assert (caught.value.code, caught.value.retry_after, caught.value.details) == (429, 7, [{"@type": "x"}])
+    assert exchange.attempts[0].error == "later"
+    assert not exchange.attempts[0].sent
 
 
 async def test_nobody_left_to_ask() -> None:

@@ -29,6 +29,8 @@ class ScriptedRelay:
         self.usage = usage
         self.outcome = outcome
         self.replayable = replayable
+        self.request_bytes = 0
+        self.answered = False
         self.opened: list[str] = []
         self.held: ResponseHead | None = None
         self.ran = False
@@ -48,7 +50,7 @@ class ScriptedRelay:
 
     async def run(self, exchange: Exchange) -> None:
         assert self.held is not None
-        self.ran = True
+        self.ran = self.answered = True
         exchange.status = self.held.status
         exchange.usage = self.usage
         exchange.usage_state = UsageState.FINAL if self.usage else UsageState.NONE
@@ -56,3 +58,4 @@ class ScriptedRelay:
 
     async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         self.refusal = refusal
+        self.answered = True

@@ -93,3 +93,44 @@ async def test_an_exception_passes() -> None:
 
     with pytest.raises(ConnectionResetError):
         await Patience().wait(fails(), 10, "late")
+
+
+async def test_a_real_cancellation_at_the_same_moment_wins() -> None:
+    patience = Patience()
+    task = asyncio.create_task(patience.wait(forever(), 1000, "late"))
+    await asyncio.sleep(0)
+    patience.interrupt("caller_left")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    patience.close()
+
+
+async def test_what_makes_something_else_of_the_cancellation_leaves_no_trace() -> None:
+    async def stubborn() -> None:
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            raise ConnectionResetError from None
+
+    patience = Patience()
+    with pytest.raises(ConnectionResetError):
+        await patience.wait(stubborn(), 0.01, "late")
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    with pytest.raises(Interrupted):
+        await patience.wait(forever(), 0.01, "late again")
+
+
+async def test_a_wait_that_moves_on_is_not_over() -> None:
+    patience = Patience()
+
+    async def moves() -> str:
+        for _ in range(8):
+            await asyncio.sleep(0.02)
+            patience.extend()
+        return "moved"
+
+    assert await patience.wait(moves(), 0.1, "late") == "moved"
+    patience.close()

@@ -8,11 +8,12 @@ from aiohttp.base_protocol import BaseProtocol
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import CallerGone
+from proxy import CallerGone, Refusal
 from proxy.wire.bounds import Bounds
 from proxy.wire.request_body import RequestBody
+from tests.support.bounds import BOUNDS as DEFAULTS
 
-BOUNDS = Bounds(replay_bytes=100, spool_bytes=1000, caller_idle_seconds=5)
+BOUNDS = DEFAULTS._replace(replay_bytes=100, spool_bytes=1000, caller_idle_seconds=5)
 
 
 def body_of(*pieces: bytes, bounds: Bounds = BOUNDS, ended: bool = True, length: int | None = None) -> RequestBody:
@@ -87,8 +88,9 @@ async def test_what_is_read_whole_can_be_sent_again(size: int) -> None:
 
 
 async def test_more_than_may_be_kept_is_refused() -> None:
-    with pytest.raises(ValueError, match="larger than 1000 bytes"):
+    with pytest.raises(Refusal, match="larger than the 1000 bytes") as caught:
         await body_of(*[b"x" * 100] * 11).read_whole(lambda _: None)
+    assert caught.value.code == 413
 
 
 async def test_a_caller_that_leaves_is_told_apart() -> None:
@@ -133,7 +135,7 @@ async def test_small_bodies_are_one_piece() -> None:
 
 
 async def test_a_small_body_that_may_not_be_kept_is_not_lost() -> None:
-    body = body_of(b"abc", length=3, bounds=Bounds(replay_bytes=2))
+    body = body_of(b"abc", length=3, bounds=BOUNDS._replace(replay_bytes=2))
     assert await body.small(10) is None
     assert await all_of(body) == b"abc"
 
@@ -141,7 +143,7 @@ async def test_a_small_body_that_may_not_be_kept_is_not_lost() -> None:
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=12), st.integers(0, 200), st.integers(0, 12))
 def test_any_split_any_bound_any_break_is_the_same_body(pieces: list[bytes], bound: int, broken_after: int) -> None:
     async def run() -> None:
-        body = body_of(*pieces, bounds=Bounds(replay_bytes=bound))
+        body = body_of(*pieces, bounds=BOUNDS._replace(replay_bytes=bound))
         begun = body.pieces()
         for _ in range(min(broken_after, len(pieces))):
             await anext(begun, b"")
