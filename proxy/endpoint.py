@@ -4,6 +4,8 @@ Made from the routes file alone; no field of a caller ever chooses a host. Plugi
 wire opens connections to them.
 """
 
+from ipaddress import ip_address
+
 import msgspec
 
 from proxy.units import Secret
@@ -33,3 +35,13 @@ class Endpoint(msgspec.Struct, frozen=True):
     priority: int = 0  # lower first
     weight: int = 1
     credential: Credential | None = None
+
+
+def is_loopback(host: str) -> bool:
+    """True for names and addresses that never leave this machine; `127.evil.example` is not one."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Annotated
 from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 import typer
 
+from proxy.cli.admin import ask_admin
 from proxy.cli.settings import load_or_exit
 
 WAIT_SECONDS = 20.0
@@ -36,7 +36,7 @@ def dev(
         key = _new_key(config, team)
         stack.enter_context(_child("simulate", "--listen", simulator))
         gateway = stack.enter_context(_child("serve", "-c", str(config), "--log-level", "warning"))
-        _wait_until_ready(f"http://{settings.server.admin}/readyz", gateway)
+        _wait_until_ready(settings.server.admin, gateway)
         typer.echo(_greeting(settings.server.listen, settings.server.admin, simulator, team, key), err=True)
         stack.enter_context(_child("usage", "tail", "-c", str(config)))
         try:
@@ -65,11 +65,11 @@ def _child(*words: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def _wait_until_ready(url: str, gateway: subprocess.Popen[bytes]) -> None:
+def _wait_until_ready(admin: str, gateway: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline and gateway.poll() is None:
         try:
-            with urlopen(url, timeout=1):  # noqa: S310  # the admin listener's
+            with ask_admin(admin, "/readyz", timeout_seconds=1):
                 return
         except (URLError, OSError):
             time.sleep(0.1)

@@ -7,7 +7,6 @@ routes file alone and says so.
 import asyncio
 from typing import Annotated
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 import msgspec
 import typer
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from proxy.app import App
+from proxy.cli.admin import ask_admin
 from proxy.cli.settings import DEFAULT_CONFIG, Config, load_or_exit
 from proxy.config.schema import Settings
 from proxy.engine.explain import Explanation
@@ -25,7 +25,9 @@ def explain(
     path: Annotated[
         str, typer.Argument(help="The request target, such as /v1beta/models/gemini-2.5-flash:generateContent")
     ],
-    key: Annotated[str | None, typer.Option(help="A team key or a JWT, as the caller would send it.")] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="WEIR_KEY", help="A team key or a JWT, as the caller would send it.")
+    ] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Print the route, who is asking, what is left of the limits, and the endpoints in order."""
@@ -41,9 +43,7 @@ def explain(
 def _of_running(settings: Settings, method: str, path: str, headers: list[tuple[str, str]]) -> Explanation | None:
     body = msgspec.json.encode({"method": method, "target": path, "headers": headers})
     try:
-        with urlopen(
-            Request(f"http://{settings.server.admin}/explain", data=body), timeout=5
-        ) as answer:  # http is spelt out
+        with ask_admin(settings.server.admin, "/explain", body) as answer:
             return msgspec.json.decode(answer.read(), type=Explanation)
     except HTTPError as error:
         typer.echo(f"the gateway at {settings.server.admin} answered {error.code}", err=True)

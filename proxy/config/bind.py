@@ -66,7 +66,8 @@ class Binder:
         if parse is None:
             raise NotImplementedError(f"a setting cannot be of type {shape.__name__}")
         if not isinstance(value, str):
-            raise ValueError(f"expected text, found {value!r}")  # noqa: TRY004  # msgspec reports ValueError with its place
+            found = type(value).__name__ if shape is Secret else repr(value)
+            raise ValueError(f"expected text, found {found}")  # noqa: TRY004  # msgspec reports ValueError with its place
         return parse(value)
 
     def _path(self, text: str) -> Path:
@@ -90,6 +91,8 @@ class Binder:
                 raise ValueError(f"cannot read the secret's file {name}: {error.strerror}") from error
             if not value:
                 raise ValueError(f"the secret's file {name} is empty")
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError("the secret holds a line break or a character that no header can carry")
         return Secret(value, text)
 
 

@@ -16,8 +16,10 @@ def installed_plugins() -> list[str]:
     return sorted(entry.name for entry in entry_points(group=GROUP))
 
 
-def find_plugin(use: str) -> type[Plugin]:
+def find_plugin(use: object) -> type[Plugin]:
     """The plugin class `use` names. Raises ValueError that says what was found and how to cure it."""
+    if not isinstance(use, str):
+        raise ValueError(f'use: expected "NAME" or "package.module:Class", found {use!r}')  # noqa: TRY004
     try:
         if ":" in use:
             found = pkgutil.resolve_name(use)
@@ -27,7 +29,7 @@ def find_plugin(use: str) -> type[Plugin]:
                 names = ", ".join(installed_plugins())
                 raise ValueError(f'no plugin is installed under the name "{use}"; installed are: {names}')
             found = next(iter(entries)).load()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise ValueError(
             f'cannot import the plugin "{use}": {error}; install its package or put its folder on PYTHONPATH'
         ) from error

@@ -79,7 +79,7 @@ class AdminListener:
     async def _explain(self, request: web.Request) -> web.Response:
         try:
             question = msgspec.json.decode(await request.read(), type=Question)
-        except msgspec.ValidationError as error:
+        except msgspec.DecodeError as error:  # also of the wrong shape
             return _json({"error": str(error)}, status=400)
         headers = [(name.encode(), value.encode()) for name, value in question.headers]
         return _json(await self._office.explain(question.method.upper(), question.target, headers))

@@ -5,11 +5,16 @@ refresh serves everybody who waits for it.
 """
 
 import asyncio
+import logging
+import time
 from typing import Any
 
 from proxy.endpoint import ApiKey, Endpoint, GoogleAccount
 from proxy.exchange import Operation
 
+WAIT_SECONDS = 10.0  # for a first token, or one that ran out
+RETRY_SECONDS = 5.0  # after a failure
+_log = logging.getLogger("proxy.wire")
 CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
@@ -20,7 +25,8 @@ class CredentialFailed(Exception):
 class Credentials:
     """The header field to put in, for an endpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, retry_seconds: float = RETRY_SECONDS) -> None:
+        self._retry_seconds = retry_seconds
         self._tokens: dict[str, GoogleToken] = {}
 
     async def field_for(self, endpoint: Endpoint, operation: Operation) -> tuple[str, str] | None:
@@ -31,47 +37,74 @@ class Credentials:
                     return "Authorization", f"Bearer {secret.reveal()}"
                 return "x-goog-api-key", secret.reveal()
             case GoogleAccount(source=source):
-                token = self._tokens.setdefault(source, GoogleToken(source))
+                token = self._tokens.setdefault(source, GoogleToken(source, self._retry_seconds))
                 return "Authorization", f"Bearer {await token.value()}"
             case None:
                 return None
 
 
 class GoogleToken:
-    """One account's access token, renewed when google-auth calls it stale (3 min 45 s before its end)."""
+    """One account's access token.
 
-    def __init__(self, source: str) -> None:
+    google-auth calls it stale 3 min 45 s before its end: then it is renewed behind the requests, which wait only
+    once it is invalid. After a failure nobody asks again for a while.
+    """
+
+    def __init__(self, source: str, retry_seconds: float) -> None:
         self._source = source
+        self._retry_seconds = retry_seconds
         self._account: Any = None
         self._refreshing: asyncio.Task[None] | None = None
+        self._failed_at = 0.0
+        self._failure = ""
 
     async def value(self) -> str:
         """Raises CredentialFailed."""
-        if self._account is None or not self._account.valid:
-            if self._refreshing is None or self._refreshing.done():
-                self._refreshing = asyncio.create_task(asyncio.to_thread(self._refresh))
-            await asyncio.shield(self._refreshing)
+        state = self._account.token_state.name if self._account is not None else "INVALID"
+        if state != "FRESH":
+            refreshing = self._refresh()
+            if state == "INVALID":
+                await asyncio.wait({refreshing}, timeout=WAIT_SECONDS)
+        if self._account is None or self._account.token_state.name == "INVALID":
+            raise CredentialFailed(self._failure or f"no token for {self._source} within {WAIT_SECONDS} s")
         return str(self._account.token)
 
-    def _refresh(self) -> None:
+    def _refresh(self) -> asyncio.Task[None]:
+        """The refresh under way, or a new one."""
+        if self._refreshing is None or (self._refreshing.done() and self._may_retry()):
+            self._refreshing = asyncio.create_task(self._run())
+        return self._refreshing
+
+    def _may_retry(self) -> bool:
+        return not self._failure or time.monotonic() - self._failed_at >= self._retry_seconds
+
+    async def _run(self) -> None:
         try:
-            import google.auth
-            from google.auth import exceptions
-            from google.auth.transport.requests import Request
-            from google.oauth2 import service_account
-        except ImportError as error:
-            raise CredentialFailed(
-                f'Google accounts need the extra: pip install "gemini-weir[google]" ({error})'
-            ) from None
-        try:
-            if self._account is None:
-                if self._source == "default":
-                    self._account, _ = google.auth.default(scopes=[CLOUD_SCOPE])
-                else:
-                    self._account = service_account.Credentials.from_service_account_file(  # type: ignore[no-untyped-call]
-                        self._source, scopes=[CLOUD_SCOPE]
-                    )
-            self._account.refresh(Request())
-        except (exceptions.GoogleAuthError, OSError, ValueError) as error:
-            # The text of google-auth's errors can hold parts of the answer; only its kind is safe to show.
-            raise CredentialFailed(f"no token for {self._source}: {type(error).__name__}") from None
+            self._account = await asyncio.to_thread(_renewed, self._source, self._account)
+            self._failure = ""
+        except CredentialFailed as error:
+            self._failure = str(error)
+            self._failed_at = time.monotonic()
+            _log.warning("google_token_failed: %s", error)
+
+
+def _renewed(source: str, account: Any) -> Any:
+    """The account with a new token. Blocks; google-auth is synchronous. Raises CredentialFailed."""
+    try:
+        import google.auth
+        from google.auth import exceptions
+        from google.auth.transport.requests import Request
+        from google.oauth2 import service_account
+    except ImportError as error:
+        raise CredentialFailed(f'Google accounts need the extra: pip install "gemini-weir[google]" ({error})') from None
+    try:
+        if account is None and source == "default":
+            account, _ = google.auth.default(scopes=[CLOUD_SCOPE])
+        elif account is None:
+            from_file: Any = service_account.Credentials.from_service_account_file
+            account = from_file(source, scopes=[CLOUD_SCOPE])
+        account.refresh(Request())
+    except (exceptions.GoogleAuthError, OSError, ValueError) as error:
+        # The text of google-auth's errors can hold parts of the answer; only its kind is safe to show.
+        raise CredentialFailed(f"no token for {source}: {type(error).__name__}") from None
+    return account

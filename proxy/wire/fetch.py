@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from proxy.endpoint import is_loopback
 from proxy.exchange import Headers
 from proxy.plugin import Fetched
 
@@ -40,6 +41,5 @@ class Fetcher:
 
 def _check(url: str) -> None:
     parts = urlsplit(url)
-    loopback = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
-    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         raise ValueError(f"only https is fetched, found {parts.scheme or 'no scheme'}")

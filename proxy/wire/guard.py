@@ -40,6 +40,9 @@ def accepted_target(request: BaseRequest) -> str:
     if request.method in ("TRACE", "CONNECT"):
         # RFC 9110 section 9.3.8: TRACE would reflect the credential that we put in.
         raise Rejected(405, f"{request.method} is not forwarded.", "METHOD")
+    if "X-HTTP-Method-Override" in request.headers:
+        # Google would take this method for the request's; the plugins have decided by the other.
+        raise Rejected(400, "X-HTTP-Method-Override is not accepted; send the method itself.", "METHOD")
     _check_framing(request)
     _check_host(request)
     expectations = request.headers.getall("Expect", [])

@@ -27,13 +27,14 @@ HOP_BY_HOP = frozenset(
 )
 # Naming one of these in Connection would make us drop what keeps messages apart or requests authorised.
 NEVER_NOMINATED = frozenset({b"content-length", b"host", b"authorization", b"content-type"})
-CREDENTIAL_FIELDS = frozenset({b"x-goog-api-key", b"authorization"})
+# The last one names the project that pays with the credential: of no use to a caller whose credential stays here.
+CREDENTIAL_FIELDS = frozenset({b"x-goog-api-key", b"authorization", b"x-goog-user-project"})
 OF_THIS_HOP = frozenset({b"host", b"expect", b"content-length"})
 
 INTENDED_DIFFERENCES = (
     (
         "request",
-        "x-goog-api-key, Authorization, ?key= ?access_token= ?oauth_token=",
+        "x-goog-api-key, Authorization, x-goog-user-project, ?key= ?access_token= ?oauth_token=",
         "the endpoint's credential instead",
     ),
     ("request", "Host", "the endpoint's"),
@@ -52,6 +53,8 @@ INTENDED_DIFFERENCES = (
     ),
     ("answer", "Date", "added where the endpoint sent none"),
     ("answer", "x-weir-exchange", "added: the id of the usage record"),
+    ("request", "X-HTTP-Method-Override", "refused with 400"),
+    ("both", "a repeated field whose spelling varies", "the first spelling for all of them"),
     ("answer", "1xx answers and trailers", "dropped"),
 )
 

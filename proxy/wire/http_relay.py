@@ -14,9 +14,9 @@ from multidict import CIMultiDict
 
 from proxy.endpoint import Endpoint
 from proxy.exchange import Exchange, Intent, Operation, RequestHead, ResponseHead
+from proxy.gemini.credentials import without_credentials
 from proxy.gemini.intent import read_intent
 from proxy.gemini.meter import Meter, meter_for
-from proxy.gemini.paths import without_credentials
 from proxy.gemini.skeleton import REQUEST_BYTES, Skeleton
 from proxy.plugin import Clock
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
@@ -153,7 +153,6 @@ class HttpRelay:
                 await self._relay_piecewise(exchange, answer, meter)
             whole = True
             exchange.outcome = Outcome.CLIENT_GONE if self._caller_left else Outcome.COMPLETED
-            exchange.reason = meter.error_in_stream or exchange.reason  # an error of Google's inside its 200
         except AnswerBroke as broke:
             # aiohttp also breaks the answer off when the caller's own upload did, towards an early answer
             of_caller = self._body.failure is not None
@@ -163,6 +162,7 @@ class HttpRelay:
             self._break_off(exchange, Outcome.UPSTREAM_BROKE if upstream else Outcome.CLIENT_GONE, stop.reason)
         finally:
             exchange.usage, exchange.usage_state = meter.finish(complete=whole)
+            exchange.reason = exchange.reason or meter.error_in_stream  # an error of Google's inside its 200
 
     async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         if self._caller_left:

@@ -45,6 +45,7 @@ class PublicListener:
         self._pool = Pool(bounds)
         self._credentials = Credentials()
         self._drains = Drains(bounds.drains)
+        self._stopping = False
         self._exchanges: set[asyncio.Task[None]] = set()
         self._server: _Server | None = None
         self._runner: web.ServerRunner | None = None
@@ -86,6 +87,7 @@ class PublicListener:
 
     async def stop(self) -> None:
         """Accept nothing more, let the exchanges end within `[server.timeouts] shutdown`, then cut the rest."""
+        self._stopping = True
         if self._site is not None:
             await self._site.stop()
         if self._server is not None:
@@ -101,6 +103,8 @@ class PublicListener:
         await self._pool.stop()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._stopping:  # accepted while the listener was being closed
+            return rejection(503, "The gateway is stopping; try again.", "STOPPING")
         try:
             target = accepted_target(request)
         except Rejected as rejected:

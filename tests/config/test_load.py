@@ -54,6 +54,7 @@ plugins = ["usage", "auth", "team_quota"]
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEIR_TEST_KEY", "AIza-secret")
+    monkeypatch.setenv("WEIR_TWO_LINES", "AIza-secret\nanother")
 
 
 def settings_of(text: str, folder: Path) -> Settings:
@@ -100,9 +101,9 @@ def test_a_file_read_twice_is_equal(tmp_path: Path) -> None:
     assert first == second
 
 
-def swap(old: str, new: str) -> str:
+def swap(old: str, new: str, times: int = -1) -> str:
     assert old in GOOD
-    return GOOD.replace(old, new)
+    return GOOD.replace(old, new, times)
 
 
 BAD: dict[str, tuple[str, str]] = {
@@ -177,6 +178,37 @@ BAD: dict[str, tuple[str, str]] = {
         swap('"auth", "team_quota"', '"auth", "auth"'),
         'routes.gemini.plugins: "auth" stands there twice',
     ),
+    "route's plugins": (
+        swap('plugins = ["usage", "auth", "team_quota"]', "plugins = 5"),
+        'routes.gemini.plugins: expected "array"',
+    ),
+    "use": (
+        swap('use = "usage_log"', "use = 5"),
+        'plugins.usage: use: expected "NAME" or "package.module:Class", found 5',
+    ),
+    "endpoints as a table": (
+        swap("[upstreams.gemini]", "[upstreams.other.endpoints]"),
+        'upstreams.other.endpoints: expected "array", got "object"',
+    ),
+    "url that is none": (
+        swap("https://aiplatform.googleapis.com", "https://[bad"),
+        'expected "https://HOST" without a path',
+    ),
+    "url with a fragment": (
+        swap("aiplatform.googleapis.com", "aiplatform.googleapis.com#x"),
+        'expected "https://HOST" without a path',
+    ),
+    "url with a port": (
+        swap("aiplatform.googleapis.com", "aiplatform.googleapis.com:99999"),
+        'expected "https://HOST" without a path',
+    ),
+    "url like loopback": (
+        swap("https://aiplatform.googleapis.com", "http://127.evil.example"),
+        "would send the credential in the clear",
+    ),
+    "no time at all": (swap('"20m"', '"0s"'), "server.timeouts.first_byte: expected more than 0s"),
+    "secret as a number": (swap('"env:WEIR_TEST_KEY"', "12345678"), "credential.api_key: expected text, found int"),
+    "secret of two lines": (swap("env:WEIR_TEST_KEY", "env:WEIR_TWO_LINES"), "the secret holds a line break"),
     "match": (swap('match = "/**"', 'match = "**"'), 'routes.gemini.match: expected a path that starts with "/"'),
     "no routes": (GOOD.partition("[[routes]]")[0], "routes: expected at least one [[routes]]"),
     "workers to come": (
@@ -209,6 +241,13 @@ def test_a_bad_file_is_told_what_and_where(case: str, tmp_path: Path) -> None:
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     text = swap("[teams.acme]", "[teams.acne]").replace("priority = 1", "priority = true").replace('"/**"', '"x"')
     assert len(problems_of(text, tmp_path)) == 3
+
+
+def test_limits_that_nobody_keeps_are_warned_of(tmp_path: Path) -> None:
+    settings = settings_of(swap('"auth", "team_quota"', '"auth"'), tmp_path)
+    assert settings.warnings == ("routes.gemini: no plugin keeps the limits of acme, studio",)
+    settings = settings_of(swap('"usage", "auth", "team_quota"', '"usage"'), tmp_path)
+    assert "everybody who reaches the port may use your keys" in settings.warnings[0]
 
 
 def test_no_file(tmp_path: Path) -> None:
