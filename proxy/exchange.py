@@ -160,6 +160,7 @@ class Exchange:
         "endpoint",
         "exclusions",
         "first_byte",
+        "hides_usage",
         "id",
         "intent_read",
         "labels",
@@ -189,6 +190,7 @@ class Exchange:
         relay: Relay,
         received_at: float,
         started: float,
+        hides_usage: str | None = None,
     ) -> None:
         self.id = id
         self.request = request
@@ -196,6 +198,7 @@ class Exchange:
         self.relay = relay
         self.received_at = received_at
         self.started = started
+        self.hides_usage = hides_usage  # what would keep its usage from the meter, unless the route allows it
         self.first_byte: float | None = None
         self.ended: float | None = None
         self.route: str | None = None

@@ -5,7 +5,7 @@ refused. A comment behind a field is its reference documentation.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -107,6 +107,7 @@ class RouteTable(Table, frozen=True, kw_only=True):
     upstream: str
     plugins: list[str] = []  # outermost first
     on_disconnect: OnDisconnect = "drain"
+    hidden_usage: Literal["refuse", "allow"] = "refuse"  # of fields=, alt=proto, callback= on calls that run a model
 
 
 class RoutesFile(Table, frozen=True, kw_only=True):

@@ -23,6 +23,9 @@ def make_forward(attempt_once: AttemptNext, clock: Clock) -> ExchangeNext:
     """The core of the exchange onion, over a compiled attempt onion."""
 
     async def forward(exchange: Exchange) -> None:
+        if exchange.hides_usage is not None:
+            message = f"Leave out {exchange.hides_usage}: it would keep the usage of this call from its record."
+            raise exchange.refuse(400, message, reason="USAGE_HIDDEN")
         held: Endpoint | None = None  # the endpoint whose answer the relay holds
         failure: EndpointFailed | None = None
         for endpoint in _candidates(exchange):

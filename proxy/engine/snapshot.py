@@ -51,6 +51,8 @@ class Snapshot:
             raise exchange.refuse(404, "No route of this gateway takes this path.", reason="NO_ROUTE")
         exchange.route = route.settings.name
         exchange.on_disconnect = route.settings.on_disconnect
+        if route.settings.hidden_usage == "allow":
+            exchange.hides_usage = None
         exchange.candidates = sorted(route.endpoints, key=lambda endpoint: endpoint.priority)
         return route
 

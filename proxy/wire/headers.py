@@ -54,6 +54,11 @@ INTENDED_DIFFERENCES = (
     ("answer", "Date", "added where the endpoint sent none"),
     ("answer", "x-weir-exchange", "added: the id of the usage record"),
     ("request", "X-HTTP-Method-Override", "refused with 400"),
+    (
+        "request",
+        "?fields= ?callback= ?alt=proto, X-Goog-FieldMask on calls that run a model",
+        "refused with 400, unless the route allows it",
+    ),
     ("both", "a repeated field whose spelling varies", "the first spelling for all of them"),
     ("answer", "1xx answers and trailers", "dropped"),
 )

@@ -17,6 +17,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from proxy.exchange import UNKNOWN, Exchange, Headers, RequestHead
 from proxy.gemini.paths import parse_operation
+from proxy.gemini.visibility import hidden_usage
 from proxy.plugin import Clock
 from proxy.refusal import Refusal
 from proxy.wire.bounds import Bounds
@@ -157,6 +158,7 @@ class PublicListener:
             relay=relay,
             received_at=now,
             started=self._clock.monotonic(),
+            hides_usage=hidden_usage(operation, request.method, target, head.headers),
         )
         return exchange, relay
 

@@ -270,6 +270,19 @@ async def test_what_is_taken_out_of_the_target(
     assert simulator.ledger[-1].target == arrives
 
 
+@pytest.mark.parametrize(("route", "status"), [("", 400), ('hidden_usage = "allow"', 200)])
+@pytest.mark.parametrize("query", ["fields=candidates", "%24fields=candidates", "alt=proto"])
+async def test_what_would_hide_usage_is_refused_unless_allowed(
+    query: str, route: str, status: int, simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case("POST", f"/v1beta/models/gemini-2.5-flash:generateContent?{query}", TEXT, ("X-Sim-Status: 200",))
+    async with gateway(tmp_path, routes(simulator.url, route=route), monkeypatch) as weir:
+        answer = await ask(weir.host, weir.port, case, echo=True)
+    assert int(answer.status_line.split()[1]) == status
+    (record,) = weir.records()
+    assert (record.reason, len(simulator.ledger)) == (("USAGE_HIDDEN", 0) if status == 400 else (None, 1))
+
+
 def test_the_readme_lists_the_intended_differences() -> None:
     readme = (ROOT / "README.md").read_text()
     for side, what, why in INTENDED_DIFFERENCES:
