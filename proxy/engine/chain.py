@@ -5,17 +5,22 @@ not in that onion at all. The first plugin in the list is the outermost.
 """
 
 from collections.abc import Sequence
+from functools import partial
+
+import structlog
 
 from proxy.exchange import Attempt, Exchange, ResponseHead
 from proxy.plugin import AttemptNext, ExchangeNext, Plugin
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 
+_log = structlog.get_logger("weir")
+
 
 def wrap_exchange(plugins: Sequence[Plugin], innermost: ExchangeNext) -> ExchangeNext:
-    chain = innermost
+    chain = _fenced(innermost, "relay")
     for plugin in reversed(plugins):
         if type(plugin).around_exchange is not Plugin.around_exchange:
-            chain = _exchange_layer(plugin, chain)
+            chain = _fenced(partial(plugin.around_exchange, call_next=chain), plugin.services.name)
     return chain
 
 
@@ -23,45 +28,38 @@ def wrap_attempt(plugins: Sequence[Plugin], innermost: AttemptNext) -> AttemptNe
     chain = innermost
     for plugin in reversed(plugins):
         if type(plugin).around_attempt is not Plugin.around_attempt:
-            chain = _attempt_layer(plugin, chain)
+            chain = _fenced_attempt(partial(plugin.around_attempt, call_next=chain), plugin.services.name)
     return chain
 
 
-def _exchange_layer(plugin: Plugin, call_next: ExchangeNext) -> ExchangeNext:
-    """One layer. An unknown exception becomes a 500 here, so that every outer plugin sees how it ended."""
-    around = plugin.around_exchange
+def _fenced(layer: ExchangeNext, name: str) -> ExchangeNext:
+    """An unknown exception becomes a 500 where it leaves its layer, so that every outer plugin sees how it ended."""
 
-    async def layer(exchange: Exchange) -> None:
+    async def fenced(exchange: Exchange) -> None:
         try:
-            await around(exchange, call_next)
+            await layer(exchange)
         except Refusal:
             raise
         except Exception as error:
-            _log_fault(plugin, exchange)
+            _log.exception("layer_failed", layer=name, exchange=exchange.id)
             if exchange.relay.answered:
                 return  # the answer has gone out; failing the exchange now would only hide how it ended
             raise _fault(exchange) from error
 
-    return layer
+    return fenced
 
 
-def _attempt_layer(plugin: Plugin, call_next: AttemptNext) -> AttemptNext:
-    around = plugin.around_attempt
-
-    async def layer(attempt: Attempt) -> ResponseHead:
+def _fenced_attempt(layer: AttemptNext, name: str) -> AttemptNext:
+    async def fenced(attempt: Attempt) -> ResponseHead:
         try:
-            return await around(attempt, call_next)
+            return await layer(attempt)
         except (Refusal, EndpointFailed, CallerGone):
             raise
         except Exception as error:
-            _log_fault(plugin, attempt.exchange)
+            _log.exception("layer_failed", layer=name, exchange=attempt.exchange.id)
             raise _fault(attempt.exchange) from error
 
-    return layer
-
-
-def _log_fault(plugin: Plugin, exchange: Exchange) -> None:
-    plugin.services.log.exception("plugin_failed", exchange=exchange.id)
+    return fenced
 
 
 def _fault(exchange: Exchange) -> Refusal:

@@ -65,7 +65,9 @@ async def test_first_in_the_list_is_outermost() -> None:
 
 
 async def test_a_hook_that_is_not_overridden_is_not_in_the_onion() -> None:
-    assert wrap_exchange([AttemptOnly()], completes) is completes
+    notes: list[str] = []
+    await wrap_exchange([AttemptOnly(), Notes("one", notes)], completes)(make_exchange())
+    assert notes == ["one in", "one out completed 200"]
 
     async def opens(attempt: Attempt) -> ResponseHead:
         return answer()
