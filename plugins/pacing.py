@@ -50,6 +50,7 @@ class Pacing(Plugin):
         max_wait: Seconds = Seconds(2)
         endpoints: dict[str, Pace] = {}  # by the endpoint's name; one that is not named is not paced
 
+    provides = frozenset({"pace"})
     config: Config
 
     def __init__(self, config: Config, services: Services) -> None:

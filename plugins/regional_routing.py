@@ -15,6 +15,7 @@ class RegionalRouting(Plugin):
     """Residency, then priority, then weight."""
 
     needs = frozenset({"principal"})
+    provides = frozenset({"residency"})
 
     def __init__(self, config: NoConfig, services: Services, *, random: Random | None = None) -> None:
         super().__init__(config, services)
@@ -43,7 +44,7 @@ class RegionalRouting(Plugin):
         lineage = self.services.teams.lineage(principal.team)
         if not lineage:
             message = f"Team {principal.team} is not configured at this gateway."
-            raise exchange.refuse(403, message, reason="UNKNOWN_TEAM")
+            raise exchange.refuse(403, message, reason="TEAM_UNKNOWN")
         for team in lineage:
             if team.regions:
                 keep = [endpoint for endpoint in exchange.candidates if endpoint.region in team.regions]

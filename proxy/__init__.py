@@ -12,11 +12,11 @@ from proxy.exchange import (
     Headers,
     Intent,
     Operation,
-    Principal,
     RequestHead,
     ResponseHead,
 )
 from proxy.plugin import AttemptNext, Clock, ExchangeNext, Fetch, Fetched, NoConfig, Plugin, Services
+from proxy.principal import Continuation, Principal
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 from proxy.scrub import hide_credentials
 from proxy.store import Denied, Grant, Store, Take
@@ -32,6 +32,7 @@ __all__ = [
     "Bytes",
     "CallerGone",
     "Clock",
+    "Continuation",
     "Denied",
     "Endpoint",
     "EndpointFailed",

@@ -15,42 +15,31 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-HIDDEN = "***"
+from proxy.scrub import BEGIN, HIDDEN, hide_credentials
+
 _DEEPEST = 6  # values nested deeper are shown as their scrubbed repr
 
-# Where a word begins, also right behind an escape: `\nkey=` in a repr, `%3DAQ.` in a URL.
-_BEGIN = r"(?:\b|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{2}))"
-# By shape: Google's API keys, auth keys, OAuth access and refresh tokens and client secrets, our team keys
-# (but not the names of our metrics), JWTs (RFC 7515 section 7.1), private keys.
-_SHAPES = re.compile(
-    r"AIza[\w-]{8,}"
-    rf"|{_BEGIN}AQ\.[\w.-]{{8,}}"
-    rf"|{_BEGIN}ya29\.[\w.-]{{8,}}"
-    rf"|{_BEGIN}1//[\w-]{{16,}}"
-    r"|GOCSPX-[\w-]{8,}"
-    rf"|{_BEGIN}weir_(?![a-z_]+(?![\w-]))[\w-]{{8,}}"
-    r"|eyJ[\w-]{4,}\.[\w-]{4,}(?:\.[\w-]*)?"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-    re.DOTALL,
-)
 _NAMES = (
     r"authorization|proxy-authorization|x-goog-api-key|x-api-key|api[_-]?key|(?:set-)?cookie"
     r"|(?:access|refresh|id|oauth|auth|session)[_-]?token|client[_-]?secret|private[_-]?key|password|passwd|secret"
 )
-# By place. Each keeps its first group and hides the rest.
+# By place, where a secret needs no shape. Each keeps its first group and hides the rest. The text is a
+# stranger's: what repeats stops where another match could begin, so that no character is read twice.
 _PLACES = (
     # Any value in a query, however its name is spelled (`k%65y` is `key` to Google), but the harmless `alt`.
+    # A name ends at an escaped separator.
     re.compile(
-        r"((?:[?&]|%3F|%26)[\w$%.~-]+?(?:=|%3D))(?!(?:sse|json|media|proto)(?:[&\s\"']|\Z))[^&\s\"'<>]+",
+        r"((?:[?&]|%3F|%26)(?:[\w$.~-]|%(?!26|3D|3F))++(?:=|%3D))"
+        r"(?!(?:sse|json|media|proto)(?:[&\s\"']|\Z))[^&\s\"'<>]+",
         re.IGNORECASE,
     ),
-    re.compile(rf"({_BEGIN}(?:key|token)(?:=|%3D))[^&\s\"'<>,;)\]}}]+", re.IGNORECASE),
+    re.compile(rf"({BEGIN}(?:key|token)(?:=|%3D))[^&\s\"'<>,;)\]}}]+", re.IGNORECASE),
     # A header or a field as text, JSON or repr: to the closing quote where there is one, else to the end of the
     # line for headers that hold several words.
     re.compile(rf"((?:{_NAMES})\\?[\"']?\s*[:=,]\s*b?\\?[\"'])[^\"']+", re.IGNORECASE),
     re.compile(r"((?:authorization|cookie)\s*[:=]\s*)[^\"'\s][^\r\n\"']*", re.IGNORECASE),
     re.compile(rf"((?:{_NAMES})\s*[:=]\s*)[^\s\"',;&)\]}}]+", re.IGNORECASE),
-    re.compile(rf"({_BEGIN}(?:bearer|auth_tokens/)\s*)[\w.~+/=-]{{6,}}", re.IGNORECASE),
+    re.compile(rf"({BEGIN}(?:bearer|auth_tokens/)\s*)[\w.~+/=-]{{6,}}", re.IGNORECASE),
     # RFC 3986 section 3.2.1: user information, as in valkey://:password@host
     re.compile(r"(\w://)[^/\s@\"']+(?=@)"),
 )
@@ -102,7 +91,7 @@ def scrub(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 def scrub_text(text: str) -> str:
     """The text with everything that looks like a credential, or stands where one stands, hidden."""
-    text = _SHAPES.sub(HIDDEN, text)
+    text = hide_credentials(text)
     for place in _PLACES:
         text = place.sub(rf"\1{HIDDEN}", text)
     # Undecodable header bytes travel as lone surrogates, which no stream can encode.

@@ -1,12 +1,12 @@
 """What `/metrics` shows: counts and times of exchanges, in a Prometheus registry of our own.
 
 `app.py` makes one `Metrics`, calls `observe` once after each exchange, and serves `render`. Labels are bounded:
-a model's name is the caller's text, so it earns a label of its own only by an answer, and only so many do. No
-label ever holds a user. Nothing here reads a clock or a body.
+a model's name is the caller's text, so it earns a label of its own only by an answer with counts, and only so many
+do: a 200 alone comes for names that no model has. No label ever holds a user. Nothing here reads a clock or a body.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 from prometheus_client import (
@@ -19,6 +19,8 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from proxy.exchange import Exchange
 from proxy.usage import Usage
@@ -73,12 +75,19 @@ class Children(msgspec.Struct):
 class Metrics:
     """All series of one gateway process."""
 
-    def __init__(self, in_flight: Callable[[], int]) -> None:
-        """`in_flight` is asked at each scrape how many exchanges there are."""
+    def __init__(
+        self,
+        in_flight: Callable[[], int],
+        connections: Callable[[], int] = lambda: 0,
+        turned_away: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """The three are asked at each scrape: exchanges and connections there are, connections refused so far."""
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         Gauge("weir_build_info", "The running version.", ["version"], registry=registry).labels(__version__).set(1)
         Gauge("weir_exchanges_in_flight", "Exchanges that have not ended.", registry=registry).set_function(in_flight)
+        Gauge("weir_connections", "Open connections of callers.", registry=registry).set_function(connections)
+        registry.register(_TurnedAway(turned_away))
         self._exchanges = Counter(
             "weir_exchanges_total",
             "Exchanges that ended; status is the one sent to the caller.",
@@ -118,9 +127,8 @@ class Metrics:
 
     def observe(self, exchange: Exchange) -> None:
         """Count an exchange that has ended. Its whole time is left out if `ended` is not set."""
-        status = exchange.status
-        children = self._children_of(exchange, answered=status is not None and status < 400)
-        counter = children.exchanges.get((exchange.outcome, status))
+        children = self._children_of(exchange)
+        counter = children.exchanges.get((exchange.outcome, exchange.status))
         if counter is None:
             counter = self._exchange_child(exchange, children)
         counter.inc()
@@ -142,11 +150,11 @@ class Metrics:
         """The text exposition format. Takes milliseconds with thousands of series; may run in a thread."""
         return generate_latest(self._registry)
 
-    def _children_of(self, exchange: Exchange, *, answered: bool) -> Children:
+    def _children_of(self, exchange: Exchange) -> Children:
         principal = exchange.principal
         route = exchange.route or NONE
         team = self._teams.label(principal.team if principal else None)
-        model = self._models.label(exchange.model, earned=answered)
+        model = self._models.label(exchange.model, earned=exchange.usage is not None)
         operation = self._operations.label(exchange.operation.name)
         children = self._children.get((route, team, model, operation))
         if children is None:
@@ -175,6 +183,17 @@ class Metrics:
         )
         children.exchanges[exchange.outcome, exchange.status] = child
         return child
+
+
+class _TurnedAway(Collector):
+    """A counter that somebody else counts: the library has this for gauges only."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Connections refused because there were as many as there may be."
+        yield CounterMetricFamily("weir_connections_refused", text, value=self._count())
 
 
 def _count(usage: Usage, children: Children) -> None:

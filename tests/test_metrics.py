@@ -23,6 +23,7 @@ def ended(*, model: str | None = "gemini-2.5-flash", team: str | None = "studio"
     exchange = make_exchange(team=team, operation=Operation("generateContent", model=model))
     exchange.route = "gemini"
     exchange.status, exchange.outcome = status, Outcome.COMPLETED
+    exchange.usage = Usage() if status == 200 else None
     exchange.first_byte, exchange.ended = exchange.started + 0.3, exchange.started + 1.2
     return exchange
 
@@ -137,6 +138,9 @@ def test_a_caller_cannot_use_the_names_up_with_models_that_do_not_exist() -> Non
     metrics = new()
     for number in range(MOST_NAMES + 50):
         metrics.observe(ended(model=f"made-up-{number}", status=404))
+        uncounted = ended(model=f"made-up-too-{number}")
+        uncounted.usage = None  # a GET of a collection answers 200 whatever stands where a model would
+        metrics.observe(uncounted)
     metrics.observe(ended(model="gemini-2.5-flash"))
     metrics.observe(ended(model="gemini-2.5-flash", status=429))
 

@@ -32,7 +32,7 @@ _RETRY_SECONDS = 5.0  # the issuer's keys are asked for again about that often
 
 class Auth(Plugin):
     Config: ClassVar[type] = AuthConfig
-    provides: ClassVar[frozenset[str]] = frozenset({"principal"})
+    provides: ClassVar[frozenset[str]] = frozenset({"principal", "models"})
 
     def __init__(self, config: AuthConfig, services: Services) -> None:
         check(config)
@@ -75,6 +75,10 @@ class Auth(Plugin):
         return principal
 
     async def _identify(self, exchange: Exchange) -> Principal:
+        continued = exchange.continued()
+        if continued is not None and continued.principal is not None:
+            # The pieces of an upload come without a credential (Gemini fact 1.2): its sealed address stands for it.
+            return continued.principal
         credential = find(exchange.request)
         if isinstance(credential, Problem):
             raise self._refuse_problem(exchange, credential)

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -77,9 +78,11 @@ def edit(path: Path, change: Callable[[tuple[Key, ...]], Sequence[Key]]) -> None
     """Replace the file's keys by what `change` makes of them; a file that is not there has none.
 
     Under a lock, so that two `weir keys new` lose neither key; by rename, so that a reader never sees half
-    a file. A link to the file stays a link.
+    a file. A link to the file stays a link, and mode and owner stay as somebody set them: the gateway may run as
+    another user than the one who makes keys.
     """
     path = path.resolve()
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     with open(path.with_name(path.name + ".lock"), "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         keys = change(read(path) if path.exists() else ())
@@ -93,9 +96,32 @@ def _write(path: Path, keys: Sequence[Key]) -> None:
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
+            _keep_rights(file.fileno(), path)
             os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+    _sync_folder(path.parent)
+
+
+def _keep_rights(descriptor: int, old: Path) -> None:
+    """Mode, group and owner of the file to be replaced, as far as we may give them; a new file is our own, 0600."""
+    try:
+        status = old.stat()
+    except FileNotFoundError:
+        return
+    for user, group in ((-1, status.st_gid), (status.st_uid, -1)):  # each by itself: one may be allowed alone
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, user, group)
+    os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+
+
+def _sync_folder(folder: Path) -> None:
+    """The rename is in the folder: without this a revoked key may be good again after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -4,22 +4,15 @@
 line, add a processor. Nothing here does I/O: a record is rendered at once, so that nobody changes it later.
 """
 
-import re
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from proxy import UsageRecord
+from proxy import UsageRecord, hide_credentials
 
 _encoder = msgspec.json.Encoder(enc_hook=str)  # a plugin's label may be anything; its record must not be lost for it
-
-# The shapes of credentials, in case one was pasted into a path, a model's name or a label: Google's keys,
-# auth keys and access tokens, our team keys, JWTs. Long enough to spare the public ids of keys.
-_CREDENTIAL = re.compile(
-    r"AIza[\w-]{16,}|AQ\.[\w.-]{16,}|ya29\.[\w.-]{16,}|weir_[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
-)
 
 
 class Lines(Protocol):
@@ -37,17 +30,20 @@ class RecordLogger(structlog.BoundLoggerBase):
 
 def record_logger(lines: Lines) -> RecordLogger:
     """A logger over `lines`."""
-    return RecordLogger(lines, (hide_credentials, render), {})
+    return RecordLogger(lines, (hide, render), {})
 
 
-def hide_credentials(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Looks where text of the caller's or of a plugin's may be; the whole line would take three times as long."""
+def hide(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Looks where somebody may have pasted a credential: into a path, a model's name or a label.
+
+    The whole line would take three times as long, and all the rest is ours.
+    """
     record: UsageRecord = event["record"]
-    record.path = _CREDENTIAL.sub("***", record.path)
+    record.path = hide_credentials(record.path)
     if record.model is not None:
-        record.model = _CREDENTIAL.sub("***", record.model)
+        record.model = hide_credentials(record.model)
     if record.labels:
-        record.labels = {name: _CREDENTIAL.sub("***", str(text)) for name, text in record.labels.items()}
+        record.labels = {name: hide_credentials(str(text)) for name, text in record.labels.items()}
     return event
 
 

@@ -24,7 +24,7 @@ class UsageLogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     path: Path | None = None  # the folder; default: `usage` in the folder of `[server] state`
     flush_every: Seconds = Seconds(0.05)
     durability: Literal["process", "power"] = "process"  # power: fdatasync after each group
-    queue: int = 10_000  # records that may wait for a disk that does not take them; some 10 MB
+    queue: int = 10_000  # records that may wait for a disk that does not take them: 10 MB of ordinary ones
 
 
 class UsageLog(Plugin):

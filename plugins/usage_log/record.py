@@ -1,7 +1,8 @@
 """From an exchange to its line in the usage log: one pure function.
 
 `UsageLog` calls it when an exchange has ended. It decides no field (those are the contract's) and reads no
-clock; it keeps the query out of the record, in whatever spelling the caller sent it.
+clock; it keeps the query out of the record, in whatever spelling the caller sent it, and cuts what a caller may
+make as long as the wire allows: a record is a few KB, however many of them wait for a disk.
 """
 
 import re
@@ -13,6 +14,12 @@ from proxy import Exchange, UsageRecord
 # A query that a client escaped by mistake (`%3Fkey=…`), or began with `&`, is a query all the same: Google's
 # paths hold neither, and keys were seen in both.
 _QUERY_BEGINS = re.compile(r"&|%3[Ff]|%26")
+
+# Characters. Google's longest paths have some 200, its model names 40; an endpoint's full name has 100.
+_LONGEST_PATH = 512
+_LONGEST_MODEL = 128
+_LONGEST_LABEL = 256
+_CUT = "…"
 
 
 def record_of(exchange: Exchange, ended_monotonic: float) -> UsageRecord:
@@ -26,9 +33,9 @@ def record_of(exchange: Exchange, ended_monotonic: float) -> UsageRecord:
         subject=principal.subject if principal else None,
         key_id=principal.key_id if principal else None,
         operation=exchange.operation.name,
-        model=exchange.model,
+        model=None if exchange.model is None else _short(exchange.model, _LONGEST_MODEL),
         method=request.method,
-        path=_path(request.target),
+        path=_short(_path(request.target), _LONGEST_PATH),
         endpoint=endpoint.name if endpoint else None,
         region=endpoint.region if endpoint else None,
         attempts=exchange.attempts,
@@ -41,7 +48,7 @@ def record_of(exchange: Exchange, ended_monotonic: float) -> UsageRecord:
         response_bytes=exchange.response_bytes,
         usage_state=exchange.usage_state,
         usage=exchange.usage,
-        labels=exchange.labels,
+        labels={name: _short(str(text), _LONGEST_LABEL) for name, text in exchange.labels.items()},
     )
 
 
@@ -67,3 +74,7 @@ def _path(target: str) -> str:
     if "://" in path and not path.startswith("/"):
         return "/" + path.partition("://")[2].partition("/")[2]
     return path
+
+
+def _short(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + _CUT

@@ -4,6 +4,7 @@
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ def dev(
     config: Annotated[Path, typer.Option("-c", "--config", help="The routes file.")] = Path("config/dev.toml"),
 ) -> None:
     """Start the simulator and a gateway before it, make a key, print a curl to try, follow the usage log."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops us, the parts end with us
     os.environ.setdefault("SIMULATOR_KEY", "a-key-of-the-simulator")
     os.environ.setdefault("SIMULATOR_KEY_B", "another-key-of-the-simulator")
     settings = load_or_exit(config)
@@ -79,7 +81,11 @@ def _wait_until_ready(admin: str, gateway: subprocess.Popen[bytes]) -> None:
 
 def _new_key(config: Path, team: str) -> str:
     words = _weir("keys", "new", "--team", team, "--note", "made by weir dev", "-c", str(config))
-    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603
+    made = subprocess.run(words, check=False, capture_output=True, text=True)  # noqa: S603
+    if made.returncode:
+        typer.echo(made.stderr, err=True, nl=False)
+        raise typer.Exit(1)
+    return made.stdout.strip()
 
 
 def _greeting(listen: str, admin: str, simulator: str, team: str, key: str) -> str:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from proxy import log
 from proxy.app import App
 from proxy.cli.admin import ask_admin
 from proxy.cli.settings import DEFAULT_CONFIG, Config, load_or_exit
@@ -53,6 +54,7 @@ def _of_running(settings: Settings, method: str, path: str, headers: list[tuple[
 
 
 async def _of_file(settings: Settings, method: str, path: str, headers: list[tuple[str, str]]) -> Explanation:
+    log.configure("warning")  # on standard error: the answer alone belongs on standard output
     app = App(settings)
     raw = [(name.encode(), value.encode()) for name, value in headers]
     return await app.explain(method.upper(), path, raw)

@@ -6,11 +6,10 @@ standard error.
 """
 
 import sys
-import tomllib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
@@ -18,8 +17,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from plugins.auth import Auth
 from plugins.auth.keys import Key, edit, mint, read
-from proxy.cli.settings import DEFAULT_CONFIG, Config
+from proxy.cli.settings import DEFAULT_CONFIG, Config, load_or_exit, plugin_configs
 from proxy.units import Seconds
 
 keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke team keys.")
@@ -35,7 +35,7 @@ def new(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Make a key and print it: this once, since only its hash is kept."""
-    path, teams = key_file(config)
+    path, teams = _key_file(config)
     if team not in teams:
         _fail(f'team "{team}" is not in {config}; its teams: {", ".join(sorted(teams)) or "none"}')
     now = _now()
@@ -51,7 +51,7 @@ def list_(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Show the keys: never a secret, for there is none to show."""
-    path, _ = key_file(config)
+    path, _ = _key_file(config)
     try:
         known = read(path) if path.exists() else ()
     except (OSError, ValueError) as error:
@@ -73,7 +73,7 @@ def revoke(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Refuse a key from now on. Its line stays, so that the log's key ids keep their meaning."""
-    path, _ = key_file(config)
+    path, _ = _key_file(config)
 
     def mark(known: tuple[Key, ...]) -> list[Key]:
         if all(key.id != key_id for key in known):
@@ -87,26 +87,16 @@ def revoke(
     typer.echo(f"key {key_id} is revoked", err=True)
 
 
-def key_file(config: Path) -> tuple[Path, frozenset[str]]:
+def _key_file(config: Path) -> tuple[Path, frozenset[str]]:
     """The key file that the routes file names, and the teams it knows. Exits with a message if there is none."""
-    try:
-        routes = tomllib.loads(config.read_text(encoding="utf-8"))
-    except OSError as error:
-        _fail(f"{config}: {error.strerror}")
-    except ValueError as error:  # not TOML, not UTF-8
-        _fail(f"{config}: {error}")
-    tables = {name: table for name, table in _tables(routes, "plugins").items() if table.get("use", name) == "auth"}
-    paths = {str(table["keys"]) for table in tables.values() if "keys" in table}
+    settings = load_or_exit(config, with_secrets=False)
+    tables = {name: auth.keys for name, auth in plugin_configs(settings, Auth).items() if auth.keys is not None}
+    paths = set(tables.values())
     if not paths:
         _fail(f'{config}: no key file is named; write keys = "keys.toml" under [plugins.auth]')
     if len(paths) > 1:
         _fail(f"{config}: several key files are named, by {', '.join(sorted(tables))}; keep one")
-    return config.parent / Path(paths.pop()).expanduser(), frozenset(_tables(routes, "teams"))
-
-
-def _tables(routes: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
-    found = routes.get(name, {})
-    return {key: table for key, table in found.items() if isinstance(table, dict)} if isinstance(found, dict) else {}
+    return paths.pop(), frozenset(settings.teams)
 
 
 def _edit(path: Path, change: Callable[[tuple[Key, ...]], Sequence[Key]]) -> None:

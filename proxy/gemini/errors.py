@@ -1,16 +1,13 @@
-"""Errors in Google's shape: writing our own, and reading how long an upstream's asks us to wait.
+"""Errors of our own in Google's shape.
 
 The wire renders each `Refusal` with it, so that SDKs raise the same exception types for us as for Google
-(Gemini fact 3). It decides no status and no wording of its own: both are the Refusal's. It reads nothing
-from an upstream's error but the delay; the body itself is relayed untouched.
+(Gemini fact 3). It decides no status and no wording of its own: both are the Refusal's. It reads no error of
+an upstream's: those are relayed untouched.
 """
 
 import json
 import math
-import re
 from typing import Any
-
-import msgspec
 
 from proxy.exchange import Operation
 from proxy.refusal import Refusal
@@ -39,11 +36,8 @@ _STATUS = {
     504: "DEADLINE_EXCEEDED",
 }
 
-# An upstream's error is read only to this size (Google's are 1 to 3 KB), and believed only to this delay:
-# a per-day quota may ask for hours, more than a day is a mistake.
-_MAX_ERROR_BYTES = 64 * 1024
+# Said to a caller at most: a per-day quota may ask for hours, more than a day is a mistake.
 _MAX_DELAY_SECONDS = 86_400.0
-_DURATION = re.compile(r"(-?\d{1,12}(?:\.\d{1,9})?)s")  # protobuf's JSON form of a Duration
 
 
 def render(refusal: Refusal, operation: Operation) -> bytes:
@@ -61,30 +55,6 @@ def render(refusal: Refusal, operation: Operation) -> bytes:
 def status(code: int) -> str:
     """The canonical word for an HTTP status."""
     return _STATUS.get(code, "INTERNAL" if code >= 500 else "INVALID_ARGUMENT")
-
-
-def retry_delay(body: bytes) -> float | None:
-    """Seconds that an upstream's error body asks to wait (RetryInfo), if it does. Never raises.
-
-    Google sends no Retry-After header on a 429, only this (Gemini fact 3); bare, or in a one-element array.
-    """
-    if len(body) > _MAX_ERROR_BYTES:
-        return None
-    try:
-        answer = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(answer, list) and answer:
-        answer = answer[0]
-    error = answer.get("error") if isinstance(answer, dict) else None
-    details = error.get("details") if isinstance(error, dict) else None
-    for detail in details if isinstance(details, list) else []:
-        if isinstance(detail, dict) and detail.get("@type") == _TYPE + "RetryInfo":
-            delay = detail.get("retryDelay")
-            found = _DURATION.fullmatch(delay) if isinstance(delay, str) else None
-            if found:
-                return min(max(float(found[1]), 0.0), _MAX_DELAY_SECONDS)
-    return None
 
 
 def _duration(seconds: float) -> str:

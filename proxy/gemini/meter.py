@@ -2,7 +2,7 @@
 
 The wire makes one with `meter_for` at each response head, feeds it every piece and asks for the sum at the
 end. It holds at most one document of the answer, and of a large one the skeleton only. It never raises, and
-never says a number that the answer did not: what it cannot read is state `none` or `partial`.
+says no number that does not follow from the answer's own: what it cannot read is state `none` or `partial`.
 """
 
 import zlib

@@ -1,13 +1,13 @@
 """What a method and a target mean to Gemini: the operation's name, its model, and what follows from both.
 
-The wire calls `parse_operation` once a request, and takes credentials out of a query with the functions
-at the end. To change how a model is read from a path, see `_MODEL_COLLECTIONS` and `_on_model`; to teach a
-new verb or resource, add it to a table. Names come from these tables only, never from the caller, so they
-are safe as metric labels. Nothing here rewrites a path: what is not recognised passes as `unknown`.
+The wire calls `parse_operation` once a request. To change how a model is read from a path, see
+`_MODEL_COLLECTIONS` and `_on_model`; to teach a new verb or resource, add it to a table. Names come from these
+tables only, never from the caller, so they are safe as metric labels. Nothing here rewrites a path: what is not
+recognised passes as `unknown`.
 """
 
 import re
-from urllib.parse import unquote_plus, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -98,6 +98,15 @@ _MODEL_IN_BODY = {
     "interactions.create": True,
     "interactions.createStream": True,
 }
+# Operations on resources that run models, at once or later, and name them nowhere that we could read: in a file,
+# in an agent, below the body's top. Without a model, so that a team with a list of models is refused.
+_RUNS_UNNAMED = frozenset(
+    {
+        *("agents.create", "batches.create", "batches.updateEmbedContentBatch", "batches.updateGenerateContentBatch"),
+        *("triggers.create", "triggers.patch", "tunedModels.create", "tuningJobs.create"),
+        "tuningJobs.rebaseTunedModel",
+    }
+)
 # A model call of the Interactions API makes a thing that one account owns, but names none: it may fail over.
 _NOT_BOUND = frozenset({"interactions.create", "interactions.createStream"})
 
@@ -118,8 +127,6 @@ _LIVE = re.compile(
 _VERSION = re.compile(r"v[0-9][0-9a-z]*")  # opaque: v1, v1beta, v1alpha, v1beta1, whatever comes next
 _CHAT_WITHOUT_SLASH = ":chatCompletions"  # `/v1beta:chatCompletions`, as Google's reference spells it
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
-credential_parameters = frozenset({"key", "access_token", "oauth_token", "$key", "$access_token", "$oauth_token"})
 
 
 def parse_operation(method: str, target: str) -> Operation:
@@ -205,7 +212,9 @@ def _on_model(method: str, api: str, resource: list[str]) -> Operation:
         if collection == "endpoints" and "/".join(below) in _OPENAI_CALLS:
             return _openai(method, below, endpoint=item)
         found = _on_resource(method, api, resource, uploads=False)  # e.g. a Veo operation being polled
-        return msgspec.structs.replace(found, model=model)
+        # `models/this/models/that:verb`: which of them would run is for Google to say, and not to be guessed.
+        understood = found.name != "unknown" and not found.generates
+        return msgspec.structs.replace(found, model=model) if understood else found
     if not name:
         return Operation("unknown", api=api)
     verb = _MODEL_VERBS.get(verb_name, _NEW_VERB)
@@ -246,7 +255,7 @@ def _on_resource(method: str, api: str, resource: list[str], *, uploads: bool) -
         api=api,
         model_in_body=name in _MODEL_IN_BODY,
         streams=name == "interactions.createStream",
-        generates=_MODEL_IN_BODY.get(name, False),
+        generates=_MODEL_IN_BODY.get(name, name in _RUNS_UNNAMED),
         account_bound=name not in _NOT_BOUND and first in _COLLECTIONS and collection not in _SHARED,
     )
 
@@ -269,32 +278,11 @@ def _openai(method: str, resource: list[str], *, endpoint: str = "openapi") -> O
     verb = (_ON_COLLECTION if len(resource) == 1 else _ON_ITEM).get(method)
     if len(resource) == 3:
         verb = resource[2] if resource[2] in {"cancel", "content"} else None
+    name = f"{resource[0]}.{verb}" if verb else "unknown"
     return Operation(
-        f"{resource[0]}.{verb}" if verb else "unknown",
+        name,
         api="openai",
         model=bare_model("/".join(resource)) if resource[0] == "models" and len(resource) > 1 else None,
+        generates=name in _RUNS_UNNAMED,
         account_bound=resource[0] != "models",
     )
-
-
-def query_credential(query: str) -> list[str]:
-    """The decoded values of the query parameters that carry a credential, in the order they came."""
-    found = []
-    for field in query.split("&"):
-        name, _, value = field.partition("=")
-        if unquote_plus(name) in credential_parameters:
-            found.append(unquote_plus(value))
-    return found
-
-
-def without_credentials(target: str) -> str:
-    """The target without its credential parameters, every other byte as it was."""
-    path, mark, query = target.partition("?")
-    if not mark:
-        return target
-    fields = query.split("&")
-    kept = [field for field in fields if unquote_plus(field.partition("=")[0]) not in credential_parameters]
-    if len(kept) == len(fields):
-        return target
-    rest = "&".join(kept)
-    return f"{path}?{rest}" if rest else path

@@ -11,6 +11,7 @@ from proxy.exchange import Operation
 from proxy.gemini.answers import (
     ABSENT,
     Candidate,
+    Typed,
     decode_candidates,
     decode_choices,
     decode_compatible,
@@ -20,6 +21,7 @@ from proxy.gemini.answers import (
     decode_predictions,
     decode_steps,
 )
+from proxy.gemini.scalars import by_modality, count, word
 from proxy.usage import Usage
 
 # Google's field -> ours. Native, then Interactions, then OpenAI (whose output is total less prompt, below).
@@ -28,6 +30,7 @@ _COUNTS = {
     "cachedContentTokenCount": "cached_tokens",
     "toolUsePromptTokenCount": "tool_tokens",
     "candidatesTokenCount": "output_tokens",
+    "responseTokenCount": "output_tokens",  # Live spells it so (Gemini fact 4.4)
     "thoughtsTokenCount": "thought_tokens",
     "totalTokenCount": "total_tokens",
     "total_input_tokens": "input_tokens",
@@ -46,20 +49,18 @@ _DETAILS = {
     "promptTokenDetails": "input_by_modality",  # embeddings spell it so (Gemini fact 4.4)
     "cacheTokensDetails": "cached_by_modality",
     "candidatesTokensDetails": "output_by_modality",
+    "responseTokensDetails": "output_by_modality",
     "input_tokens_by_modality": "input_by_modality",
     "cached_tokens_by_modality": "cached_by_modality",
     "output_tokens_by_modality": "output_by_modality",
 }
 _TIERS = ("serviceTier", "trafficType", "service_tier")
 
-# Under `$alt=json;enum-encoding=int` enums are numbers (Gemini fact 1.8); the older Python client always asks so.
-_MODALITIES = ("text", "text", "image", "video", "audio", "document")  # 0, unspecified, means text (Gemini fact 4.1)
+# Under `$alt=json;enum-encoding=int` enums are numbers (Gemini fact 1.8).
 _FINISH_REASONS = (
     *("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER", "LANGUAGE", "BLOCKLIST"),
     *("PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "IMAGE_SAFETY", "UNEXPECTED_TOOL_CALL"),
 )
-_MAX_COUNT = 1 << 53  # beyond it a JSON number is not exact, and a count not true
-_MAX_WORD = 256  # characters of a name from an answer that goes into a record
 
 # Bodies of these are the model publisher's own: Google's fields are not in them.
 _PUBLISHERS_OWN = frozenset({"rawPredict", "streamRawPredict", "invoke"})
@@ -82,6 +83,7 @@ class Reading:
         "_id",
         "_listed_images",
         "_model",
+        "_native",
         "_openai",
         "_queries",
         "_seen_images",
@@ -92,14 +94,17 @@ class Reading:
     )
 
     def __init__(self, operation: Operation) -> None:
-        self._compatible = operation.api in {"openai", "interactions"} or operation.name in _PUBLISHERS_OWN
-        self._openai = operation.api == "openai"
+        unknown = operation.name == "unknown"  # may answer in either way
+        self._compatible = operation.api in {"openai", "interactions"} or operation.name in _PUBLISHERS_OWN or unknown
+        self._native = unknown or not self._compatible
+        self._openai = operation.api == "openai" and not unknown
         self._counts: dict[str, int] = {}
         self._details: dict[str, dict[str, int]] = {}
         self._finish: dict[int, str] = {}  # by candidate: the last one said
         self._queries: dict[int, int] = {}  # by candidate
         self._seen_images = 0  # each in a chunk of its own, or all in one answer: they add up
-        self._listed_images = 0  # in the list that an Interaction ends with, and that repeats those seen
+        # In the list that an Interaction ends with: the truth. An image may come in several deltas before.
+        self._listed_images: int | None = None
         self._tier: str | None = None
         self._model: str | None = None
         self._id: str | None = None
@@ -116,10 +121,10 @@ class Reading:
         if not document or document == b"[DONE]":  # OpenAI's end of stream
             return
         try:
+            if self._native:
+                self._read_native(document)
             if self._compatible:
                 self._read_compatible(document)
-            else:
-                self._read_native(document)
         except (ValueError, RecursionError):  # of msgspec, and of an integer too long to be written
             self.complete = False
 
@@ -145,7 +150,7 @@ class Reading:
             input_by_modality=self._details.get("input_by_modality", {}),
             cached_by_modality=self._details.get("cached_by_modality", {}),
             output_by_modality=self._details.get("output_by_modality", {}),
-            images=max(self._seen_images, self._listed_images),
+            images=self._seen_images if self._listed_images is None else self._listed_images,
             search_queries=sum(self._queries.values()),
             finish_reasons=tuple(self._finish[index] for index in sorted(self._finish)),
             tier=tier or self._tier,
@@ -157,14 +162,14 @@ class Reading:
         answer = decode_native(document)
         self._read_error(answer.error)
         self._read_counts(answer.usage_metadata)
-        self._model = _word(answer.model_version) or self._model
-        self._id = _word(answer.response_id) or self._id
+        self._model = word(answer.model_version) or self._model
+        self._id = word(answer.response_id) or self._id
         if answer.candidates is not ABSENT:
             for candidate in decode_candidates(answer.candidates) or ():
                 self._read_candidate(candidate)
         feedback = answer.prompt_feedback
         if isinstance(feedback, dict) and feedback.get("blockReason"):  # a 200 without candidates
-            self._finish.setdefault(0, f"BLOCKED_{_word(feedback['blockReason'])}")
+            self._finish.setdefault(0, f"BLOCKED_{word(feedback['blockReason'])}")
         if answer.predictions is not ABSENT:
             self._read_predictions(decode_predictions(answer.predictions) or ())
 
@@ -174,7 +179,7 @@ class Reading:
         if isinstance(reason, int) and 0 <= reason < len(_FINISH_REASONS):
             reason = _FINISH_REASONS[reason]
         if reason:
-            self._finish[index] = _word(reason) or "UNKNOWN"
+            self._finish[index] = word(reason) or "UNKNOWN"
         if candidate.grounding_metadata and candidate.grounding_metadata.web_search_queries:
             self._queries[index] = len(candidate.grounding_metadata.web_search_queries)
         for part in (candidate.content and candidate.content.parts) or ():
@@ -191,7 +196,7 @@ class Reading:
                 self._seen_images += 1 if _is_image(prediction.mime_type) else 0
             embeddings = prediction.embeddings
             statistics = embeddings.get("statistics") if isinstance(embeddings, dict) else None
-            tokens = _count(statistics.get("token_count")) if isinstance(statistics, dict) else None
+            tokens = count(statistics.get("token_count")) if isinstance(statistics, dict) else None
             if tokens is not None:
                 self.counted = True
                 self._counts["input_tokens"] = self._counts.get("input_tokens", 0) + tokens
@@ -200,13 +205,13 @@ class Reading:
         answer = decode_compatible(document)
         self._read_error(answer.error)
         self._read_counts(answer.usage)
-        self._tier = _word(answer.service_tier) or self._tier
-        self._model = _word(answer.model) or self._model
-        self._id = _word(answer.id) or self._id
+        self._tier = word(answer.service_tier) or self._tier
+        self._model = word(answer.model) or self._model
+        self._id = word(answer.id) or self._id
         if answer.choices is not ABSENT:
             for choice in decode_choices(answer.choices) or ():
                 if choice.finish_reason and isinstance(choice.index, int):
-                    self._finish[choice.index] = _word(choice.finish_reason) or "UNKNOWN"
+                    self._finish[choice.index] = word(choice.finish_reason) or "UNKNOWN"
         if answer.data is not ABSENT:
             images = [image for image in decode_images(answer.data) or () if image.b64_json or image.url]
             self._seen_images += len(images)
@@ -214,13 +219,11 @@ class Reading:
         if answer.delta is not ABSENT:
             delta = decode_delta(answer.delta)
             self._seen_images += 1 if delta and delta.type == "image" else 0
-        listed = 0
-        for raw in (answer.steps, answer.outputs):
-            for step in (decode_steps(raw) or ()) if raw is not ABSENT else ():
-                content = step.content if isinstance(step.content, list) else []
-                kinds = [item.get("type") for item in content if isinstance(item, dict)]
-                listed += kinds.count("image") if step.type == "model_output" else step.type == "image"
-        self._listed_images = listed or self._listed_images
+        steps = [
+            step for raw in (answer.steps, answer.outputs) if raw is not ABSENT for step in decode_steps(raw) or ()
+        ]
+        if steps:  # an Interaction that has only begun has an empty list
+            self._listed_images = sum(_images_of(step) for step in steps)
         for raw in () if nested else (answer.interaction, answer.response, answer.message):
             # `message` is text in an error event: only an object has counts.
             if raw is not ABSENT and bytes(raw).startswith(b"{"):
@@ -230,63 +233,38 @@ class Reading:
         """Last value of each field wins: every chunk repeats running totals (Gemini fact 4.2)."""
         if not isinstance(usage, dict):
             return
+        self._openai = self._openai or (self._native and "completion_tokens" in usage)
         for theirs, ours in _COUNTS.items():
-            count = _count(usage.get(theirs)) if theirs in usage else None
-            if count is not None:
+            tokens = count(usage.get(theirs)) if theirs in usage else None
+            if tokens is not None:
                 self.counted = True
-                self._counts[ours] = count
+                self._counts[ours] = tokens
         for theirs, ours in _DETAILS.items():
-            details = _by_modality(usage.get(theirs)) if theirs in usage else {}
+            details = by_modality(usage.get(theirs)) if theirs in usage else {}
             if details:
                 self._details[ours] = details
         for name in _TIERS:
-            self._tier = _word(usage.get(name)) or self._tier
+            self._tier = word(usage.get(name)) or self._tier
         cached = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
-        tokens = _count(cached.get("cached_tokens")) if isinstance(cached, dict) else None
+        tokens = count(cached.get("cached_tokens")) if isinstance(cached, dict) else None
         if tokens is not None:
             self._counts["cached_tokens"] = tokens
         tools = usage.get("grounding_tool_count")
         for tool in tools if isinstance(tools, list) else ():
             if isinstance(tool, dict) and tool.get("type", "google_search") == "google_search":
-                self._queries[0] = _count(tool.get("count")) or 0
+                self._queries[0] = count(tool.get("count")) or 0
 
     def _read_error(self, error: Any) -> None:
         if isinstance(error, dict):
-            words = (_word(error.get("code")), _word(error.get("status")))
+            words = (word(error.get("code")), word(error.get("status")))
             self.error = " ".join(word for word in words if word) or "unknown"
 
 
-def _count(value: Any) -> int | None:
-    """A count as JSON may hold it: proto writes 64-bit integers as strings."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 17:
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT else None
-
-
-def _word(value: Any) -> str | None:
-    """A name or a number of an enum, as a bounded text."""
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return str(value)[:_MAX_WORD] or None
-    return None
+def _images_of(step: Typed) -> int:
+    content = step.content if isinstance(step.content, list) else []
+    kinds = [item.get("type") for item in content if isinstance(item, dict)]
+    return kinds.count("image") if step.type == "model_output" else int(step.type == "image")
 
 
 def _is_image(mime_type: Any) -> bool:
     return isinstance(mime_type, str) and mime_type.lower().startswith("image/")
-
-
-def _by_modality(details: Any) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for detail in details if isinstance(details, list) else ():
-        if not isinstance(detail, dict):
-            continue
-        modality = detail.get("modality", 0)
-        tokens = _count(detail.get("tokenCount", detail.get("tokens", 0)))
-        if isinstance(modality, int) and 0 <= modality < len(_MODALITIES):
-            modality = _MODALITIES[modality]
-        name = (_word(modality) or "text").lower().removeprefix("modality_")
-        name = "text" if name == "unspecified" else name
-        if tokens is not None:
-            found[name] = found.get(name, 0) + tokens  # one modality may come in several entries
-    return found

@@ -1,4 +1,4 @@
-"""Counters of one process: the default store, exact and without a single suspension.
+"""Counters of one process: the default store, without a single suspension.
 
 Quotas call it through the `Store` protocol; the composition root makes one for the life of the process.
 Its methods are async only because the protocol is: none of them ever yields to the loop, so a take over

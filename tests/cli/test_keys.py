@@ -11,7 +11,22 @@ from typer.testing import CliRunner, Result
 from plugins.auth.keys import digest, read
 from proxy.cli.keys import keys
 
-ROUTES = """
+UPSTREAM = """
+[[upstreams.u.endpoints]]
+name = "a"
+url = "https://a.example"
+credential = { api_key = "env:WEIR_TEST_KEY_NOT_SET" }
+
+[[routes]]
+name = "all"
+match = "/**"
+upstream = "u"
+"""
+
+ROUTES = f"""
+{UPSTREAM}
+plugins = ["usage", "auth"]
+
 [teams.acme]
 [teams.studio]
 parent = "acme"
@@ -83,9 +98,13 @@ def test_errors_say_why_and_write_nothing(routes: Path, arguments: list[str], sa
     [
         (None, "routes.toml"),
         ("[teams", "routes.toml"),
-        ("[teams.studio]", "no key file is named"),
-        ('[plugins.auth]\nuse = "mine:Auth"\nkeys = "k.toml"', "no key file is named"),
-        ('[plugins.auth]\nkeys = "a.toml"\n[plugins.sso]\nuse = "auth"\nkeys = "b.toml"', "several key files"),
+        ('[plugins.auth]\nkeys = "k.toml"', "routes: expected at least one"),
+        (UPSTREAM, "no key file is named"),
+        (UPSTREAM + '[plugins.auth]\nuse = "usage_log"', "no key file is named"),
+        (
+            UPSTREAM + '[plugins.auth]\nkeys = "a.toml"\n[plugins.sso]\nuse = "auth"\nkeys = "b.toml"',
+            "several key files",
+        ),
     ],
 )
 def test_routes_files_that_name_no_key_file(routes: Path, text: str | None, says: str) -> None:
@@ -100,7 +119,7 @@ def test_routes_files_that_name_no_key_file(routes: Path, text: str | None, says
 
 
 def test_the_plugins_table_may_have_another_name(routes: Path, tmp_path: Path) -> None:
-    routes.write_text('[teams.studio]\n[plugins.sso]\nuse = "auth"\nkeys = "secrets/team-keys.toml"\n')
+    routes.write_text(UPSTREAM + '[teams.studio]\n[plugins.sso]\nuse = "auth"\nkeys = "secrets/team-keys.toml"\n')
     (tmp_path / "secrets").mkdir()
     assert weir_keys("new", "--team", "studio", config=routes).exit_code == 0
     assert len(read(tmp_path / "secrets" / "team-keys.toml")) == 1

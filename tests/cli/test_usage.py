@@ -22,10 +22,23 @@ from tests.support import make_endpoint, make_exchange
 COMMAND = [sys.executable, "-c", "from proxy.cli.usage import usage; usage()"]
 
 
+UPSTREAM = """
+[[upstreams.u.endpoints]]
+name = "a"
+url = "https://a.example"
+credential = { api_key = "env:WEIR_TEST_KEY_NOT_SET" }
+
+[[routes]]
+name = "all"
+match = "/**"
+upstream = "u"
+"""
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     file = tmp_path / "routes.toml"
-    file.write_text("")
+    file.write_text(UPSTREAM)
     return file
 
 
@@ -172,18 +185,24 @@ def test_no_file_yet_is_said_on_stderr(config: Path, tmp_path: Path) -> None:
         ('[server]\nstate = "data"\n[plugins.usage_log]\npath = "bills"', "bills"),
         ('[plugins.usage]\nuse = "usage_log"\npath = "/srv/bills"', "/srv/bills"),
         ('[plugins.usage_log]\ndurability = "power"', "var/usage"),
-        ('[plugins.other]\npath = "elsewhere"', "var/usage"),
+        ('[plugins.first]\nuse = "usage_log"\n[plugins.second]\nuse = "usage_log"\npath = "bills"', "bills"),
     ],
 )
 def test_the_folder_is_where_the_routes_file_says(tmp_path: Path, text: str, expected: str) -> None:
     file = tmp_path / "routes.toml"
-    file.write_text(text)
+    file.write_text(UPSTREAM + text)
 
     assert usage_folder(file) == tmp_path / expected
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"), [(None, "No such file"), ("[server", "Expected ']'"), ("plugins = 3", "must be tables")]
+    ("text", "complaint"),
+    [
+        (None, "No such file"),
+        ("[server", "Expected ']'"),
+        (f"plugins = 3\n{UPSTREAM}", "plugins"),
+        (f'{UPSTREAM}\n[plugins.usage_log]\npth = "bills"', 'unknown key "pth"'),
+    ],
 )
 def test_a_routes_file_that_cannot_be_read(tmp_path: Path, text: str | None, complaint: str) -> None:
     file = tmp_path / "routes.toml"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from time import process_time
 from typing import Any
 
 import pytest
@@ -154,9 +155,91 @@ def test_models_and_streams(target: str, body: Any, model: str | None, stream: b
     assert (found.model, found.stream) == (model, stream)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "ok", "model": "secret"}',
+        b'{"model": "ok", "\\u006dodel": "secret"}',
+        b'{"model": "ok", "agent": "secret"}',
+        b'{"agent": "ok", "agent": "secret"}',
+        b'{"model": "ok", "model": {"name": "secret"}}',
+    ],
+)
+@pytest.mark.parametrize("target", [INTERACTIONS, CHAT, "/v1beta/cachedContents"])
+def test_a_body_that_names_two_models_is_refused(target: str, body: bytes) -> None:
+    with pytest.raises(ValueError, match="names its model more than once"):
+        read_intent(parse_operation("POST", target), target, body)
+
+
+def test_a_model_named_twice_alike_is_one() -> None:
+    found = read_intent(parse_operation("POST", CHAT), CHAT, b'{"model": "m", "x": {"model": "y"}, "model": "m"}')
+    assert found.model == "m"
+
+
+BATCH = "/v1beta/models/gemini-3-pro-image:batchGenerateContent"
+
+
+def batch(*requests: Any) -> Any:
+    return {"batch": {"inputConfig": {"requests": {"requests": [{"request": request} for request in requests]}}}}
+
+
+def test_a_batch_asks_for_all_of_its_requests() -> None:
+    small = {"generationConfig": {"maxOutputTokens": 10, "imageConfig": {"imageSize": "1K"}}}
+    large = {"generation_config": {"maxOutputTokens": 20, "imageConfig": {"imageSize": "4K"}, "candidateCount": 2}}
+    found = intent(BATCH, batch(small, large, small))
+    assert (found.wants_images, found.image_count, found.image_size) == (True, 6, "4K")
+    assert (found.max_output_tokens, found.candidate_count) == (20, 6)
+    assert intent(BATCH, batch(small, {})).max_output_tokens is None
+
+
+def test_a_batch_of_very_many_requests_is_counted_like_the_dearest() -> None:
+    found = intent(BATCH, batch(*[{}] * 3000))
+    assert (found.image_count, found.image_size, found.candidate_count) == (3000, "4K", 3000)
+
+
+def test_a_batch_in_a_file_is_at_least_one_request() -> None:
+    found = intent(BATCH, {"batch": {"inputConfig": {"fileName": "files/f"}}})
+    assert (found.wants_images, found.image_count) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted", "most"),
+    [
+        ({"responseModalities": ["TEXT"]}, {"responseModalities": ["IMAGE"]}, None),
+        ({"responseModalities": ["IMAGE"]}, {"responseModalities": ["TEXT"]}, None),
+        ({}, {"imageConfig": {"imageSize": "1K"}}, None),
+        ({"maxOutputTokens": 1}, {"imageConfig": {}, "max_output_tokens": 9000}, 9000),
+        ({"maxOutputTokens": 9000, "max_output_tokens": 1}, {"imageConfig": {}}, 9000),
+    ],
+)
+def test_what_is_said_in_both_spellings_counts_by_the_dearer(config: Any, wanted: Any, most: int | None) -> None:
+    for body in (
+        {"generationConfig": config, "generation_config": wanted},
+        {"generationConfig": wanted, "generation_config": config},
+    ):
+        found = intent(FLASH, body)
+        assert (found.wants_images, found.image_count, found.max_output_tokens) == (True, 1, most)
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "most"),
+    [
+        (FLASH, {"max_tokens": 1, "maxOutputTokens": 1}, None),
+        (FLASH, {"generationConfig": {"maxOutputTokens": 0}}, None),
+        (CHAT, {"model": "m", "generationConfig": {"maxOutputTokens": 1}, "max_tokens": 0}, None),
+        (CHAT, {"model": "m", "max_completion_tokens": 8, "max_tokens": 70}, 70),
+        (INTERACTIONS, {"model": "m", "generation_config": {"max_output_tokens": 6}, "max_tokens": 1}, 6),
+        ("/v1/publishers/anthropic/models/claude:rawPredict", {"max_tokens": 5}, 5),
+        ("/v1beta/models/text-bison:generateText", {"maxOutputTokens": 4}, 4),
+        ("/v1beta/models/m:verbOfTomorrow", {"max_tokens": 5, "generationConfig": {"maxOutputTokens": 7}}, 7),
+    ],
+)
+def test_a_bound_counts_where_the_surface_reads_it(target: str, body: Any, most: int | None) -> None:
+    assert intent(target, body).max_output_tokens == most
+
+
 def test_openai_bounds() -> None:
     assert intent(CHAT, {"model": "m", "max_tokens": 7}).max_output_tokens == 7
-    assert intent(CHAT, {"model": "m", "max_completion_tokens": 8, "max_tokens": 7}).max_output_tokens == 8
     extra = {"google": {"thinking_config": {"thinking_budget": 99}}}
     assert intent(CHAT, {"model": "m", "n": 2, "extra_body": extra}).thinking_budget == 99
     assert intent(CHAT, {"model": "m", "n": 2}).candidate_count == 2
@@ -240,6 +323,63 @@ def test_a_body_too_large_to_read_keeps_what_the_path_says() -> None:
     assert found == Intent(model="gemini-2.5-flash", input_tokens=1_000_000)
     with pytest.raises(ValueError, match="too many parts"):
         read_intent(parse_operation("POST", CHAT), CHAT, b"{", truncated_from=4_000_000)
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        (IMAGE, b'{"contents": ['),
+        (IMAGE, b'{"contents": [' + b"{}," * 50_000 + b"{}]}"),
+        ("/v1beta/models/gemini-2.5-flash-image:verbOfTomorrow", b"--boundary"),
+    ],
+)
+def test_whether_images_are_wanted_is_the_models_name_s_to_say_where_the_body_is_not_read(
+    target: str, body: bytes
+) -> None:
+    size = 4_000_000 if body.endswith(b"[") else None
+    found = read_intent(parse_operation("POST", target), target, body, truncated_from=size)
+    assert (found.wants_images, found.image_count) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"[" * 100_000, "too deep"),
+        (b'{"a": [' + b"1.5,{}," * 50_000, "truncated"),
+        (b"[1" + b",{}" * 90_000 + b"]", "Root"),
+    ],
+)
+def test_a_body_of_very_many_parts_must_be_json_still(body: bytes, message: str) -> None:
+    for target in (FLASH, CHAT):
+        with pytest.raises(ValueError, match=message):
+            read_intent(parse_operation("POST", target), target, body)
+
+
+# Each was up to 0.8 s of the loop's time, or minutes, for 4 MiB.
+HOSTILE = [
+    *(b"{},", b"[],", b'"",', b"true,", b"1,{},", b"1,true,", b"null,", b'"a",1,'),
+    b'{"data":"","mimeType":"a/"},',
+    '"…{}",'.format("9" * 15).encode(),
+    b'{"request":{"generationConfig":{"maxOutputTokens":1}}},',
+    b'{"role":"user","parts":[{"text":"Hello there, how are you, my friend, today?"}]},',
+]
+PREFIXES = [b'{"contents":[', b'{"batch":{"inputConfig":{"requests":{"requests":[', b'{"generationConfig":[']
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("piece", HOSTILE)
+@pytest.mark.parametrize("size", [150_000, REQUEST_BYTES - 200])
+@pytest.mark.parametrize("target", [BATCH, CHAT])
+def test_no_body_takes_the_loop_for_long(target: str, piece: bytes, prefix: bytes, size: int) -> None:
+    """50 ms on an idle machine; four times that here, where others run too."""
+    closing = bytes(prefix).translate(bytes.maketrans(b"[{", b"]}"), bytes(set(range(256)) - set(b"[{")))[::-1]
+    raw = prefix + piece * (size // len(piece)) + b"0" + closing
+    json.loads(raw)
+    operation = parse_operation("POST", target)
+    began = process_time()
+    with contextlib.suppress(ValueError):  # too many parts
+        read_intent(operation, target, raw)
+    assert process_time() - began < 0.2
 
 
 keys = st.sampled_from(

@@ -408,6 +408,29 @@ def test_interactions_unary_and_streamed() -> None:
         assert final(metered(INTERACT, head(SSE), body + b"data: [DONE]\n\n", sizes=sizes)) == INTERACTION_USAGE
 
 
+def test_an_interaction_s_list_says_how_many_images_there_are_however_many_deltas_brought_them() -> None:
+    piece = {"event_type": "step.delta", "delta": {"type": "image", "data": "A" * 999}}
+    begun = {"event_type": "interaction.created", "interaction": {"id": "i1", "outputs": []}}
+    done = {"event_type": "interaction.completed", "interaction": INTERACTION}
+    assert final(metered(INTERACT, head(SSE), events(begun, piece, piece, piece, done))).images == 1
+    text = {"type": "model_output", "content": [{"type": "text", "text": "x"}]}
+    without = {"event_type": "interaction.completed", "interaction": INTERACTION | {"steps": [text]}}
+    assert final(metered(INTERACT, head(SSE), events(begun, piece, without))).images == 0
+    counted = {"event_type": "interaction.completed", "interaction": {"usage": INTERACTION["usage"]}}
+    assert final(metered(INTERACT, head(SSE), events(begun, piece, piece, counted))).images == 2
+
+
+@pytest.mark.parametrize("operation", [Operation("unknown"), Operation("unknown", api="openai")])
+def test_what_has_no_name_is_read_in_every_shape(operation: Operation) -> None:
+    native = {"usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 4, "totalTokenCount": 7}}
+    assert (unary(operation, native).input_tokens, unary(operation, native).total_tokens) == (3, 7)
+    openai = {"usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 17}, "model": "m"}
+    found = unary(operation, openai)
+    assert (found.input_tokens, found.output_tokens, found.total_tokens) == (3, 14, 17)
+    assert found.model_version == "m"
+    assert unary(operation, INTERACTION) == INTERACTION_USAGE
+
+
 words = st.text(alphabet=st.sampled_from('a"\\{}[]:,\n€'), max_size=30)
 counts = st.fixed_dictionaries(
     {},

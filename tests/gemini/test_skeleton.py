@@ -4,13 +4,14 @@ import base64
 import json
 import re
 from itertools import cycle
+from time import process_time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.gemini.skeleton import LIMIT, PREFIX, Skeleton, original_bytes
+from proxy.gemini.skeleton import LIMIT, PREFIX, REQUEST_BYTES, Skeleton, original_bytes
 
 MAX = 1 << 20
 
@@ -159,3 +160,15 @@ def test_original_bytes(string: str, length: int) -> None:
 @given(st.binary(max_size=300))
 def test_never_raises(data: bytes) -> None:
     assert len(skeleton(data)) <= len(data) + 2 * len(re.findall(rb'"', data)) + 1
+
+
+@pytest.mark.parametrize(
+    "piece", [b"1", b"1.", b"-", b"1-", b"1e", b"1,-", b"1,", b"{},", b'"', b'\\"', b"\\", b'"",', b"true,"]
+)
+@pytest.mark.parametrize("prefix", [b"[", b"[1,", b'{"a":', b'{"a":"'])
+def test_no_text_takes_long(prefix: bytes, piece: bytes) -> None:
+    """100 KB of digits took a minute: a run of them was tried from each of its digits."""
+    text = prefix + piece * (REQUEST_BYTES // len(piece))
+    began = process_time()
+    skeleton(text, size=65_536, max_bytes=REQUEST_BYTES)
+    assert process_time() - began < 1.0

@@ -25,9 +25,15 @@ class Bench:
         self.breaker = CircuitBreaker(CircuitBreaker.Config(**config), make_services(clock=self.clock))
 
     def attempt(
-        self, endpoint: Endpoint = A, model: str | None = "flash", headers: dict[str, str] | None = None
+        self,
+        endpoint: Endpoint = A,
+        model: str | None = "flash",
+        headers: dict[str, str] | None = None,
+        generates: bool = True,
+        model_in_body: bool = False,
     ) -> Attempt:
-        exchange = make_exchange(operation=Operation("x", model=model, generates=True), headers=headers)
+        operation = Operation("x", model=model, generates=generates, model_in_body=model_in_body)
+        exchange = make_exchange(operation=operation, headers=headers, clock=self.clock)
         return Attempt(exchange, endpoint, AttemptRecord(endpoint=endpoint.name, region="global", started_ms=0.0))
 
     async def ask(self, step: Step | int, **attempt: Any) -> int | str:
@@ -47,9 +53,9 @@ class Bench:
 
     async def fail(self, step: Step | int, times: int = 5, **attempt: Any) -> None:
         for _ in range(times):
-            assert await self.ask(step, **attempt) != "circuit_open"
+            assert await self.ask(step, **attempt) not in ("circuit_open", "rate_limited")
 
-    async def wait(self, **attempt: Any) -> float | None:
+    async def wait(self, reason: str = "circuit_open", **attempt: Any) -> float | None:
         """What an open circuit says about when to come back."""
 
         async def never(_: Attempt) -> ResponseHead:
@@ -57,7 +63,7 @@ class Bench:
 
         with pytest.raises(EndpointFailed) as caught:
             await self.breaker.around_attempt(self.attempt(**attempt), never)
-        assert (caught.value.reason, caught.value.sent) == ("circuit_open", False)
+        assert (caught.value.reason, caught.value.sent) == (reason, False)
         return caught.value.retry_after
 
 
@@ -75,9 +81,18 @@ async def test_enough_failures_in_a_row_open_the_endpoint_for_every_model() -> N
 async def test_an_overloaded_model_opens_for_itself_only(status: int) -> None:
     bench = Bench()
     await bench.fail(status)
-    assert await bench.wait() == 30.0
+    assert await bench.wait("rate_limited" if status == 429 else "circuit_open") == 30.0
     assert await bench.ask(200, model="pro") == 200
     assert await bench.ask(200, endpoint=make_endpoint("b")) == 200
+
+
+async def test_what_opened_last_says_whether_the_account_is_over_its_limit() -> None:
+    bench = Bench()
+    await bench.fail(429)
+    assert await bench.wait("rate_limited") == 30.0
+    bench.clock.now += 30.0
+    assert await bench.ask(503) == 503
+    assert await bench.wait("circuit_open") == 60.0
 
 
 @pytest.mark.parametrize("status", [401, 502])
@@ -108,6 +123,32 @@ async def test_a_deadline_of_the_callers_own_is_not_held_against_the_model() -> 
     assert await bench.breaker.status() == {"circuits": []}
 
 
+async def test_a_401_to_what_runs_no_model_says_nothing_about_our_credential() -> None:
+    bench = Bench()
+    await bench.fail(CONNECT, 4)
+    await bench.fail(401, 50, generates=False)
+    assert (await bench.breaker.status())["circuits"] == [
+        {"endpoint": "a", "model": None, "circuit": "closed", "failures": 4}
+    ]
+
+
+@pytest.mark.parametrize("name", ["X-Vertex-AI-LLM-Request-Type", "X-Vertex-AI-LLM-Shared-Request-Type"])
+async def test_refused_traffic_of_a_kind_the_caller_chose_is_not_held_against_the_model(name: str) -> None:
+    bench = Bench()
+    for status in (429, 503):
+        await bench.fail(answer(status, {"Retry-After": "39"}), 10, headers={name: "dedicated"})
+    assert await bench.breaker.status() == {"circuits": []}
+    await bench.fail(500, headers={name: "dedicated"})
+    assert await bench.wait() == 30.0
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+async def test_a_model_that_only_an_unread_body_names_is_nobody_to_blame(status: int) -> None:
+    bench = Bench()
+    await bench.fail(status, 50, model=None, model_in_body=True)
+    assert await bench.breaker.status() == {"circuits": []}
+
+
 async def test_without_a_model_a_server_error_is_the_endpoints_and_a_429_nobodys() -> None:
     bench = Bench()
     await bench.fail(429, 10, model=None)
@@ -123,7 +164,7 @@ async def test_a_model_that_answers_proves_that_the_endpoint_can_be_reached() ->
     assert await bench.ask(200) == 200
 
 
-@pytest.mark.parametrize("reason", ["paced", "circuit_open"])
+@pytest.mark.parametrize("reason", ["paced", "circuit_open", "rate_limited"])
 async def test_an_endpoint_that_was_not_asked_is_not_judged(reason: str) -> None:
     bench = Bench()
     for _ in range(10):
@@ -135,7 +176,7 @@ async def test_an_endpoint_that_was_not_asked_is_not_judged(reason: str) -> None
 async def test_retry_after_is_honoured_at_once() -> None:
     bench = Bench()
     assert await bench.ask(answer(429, {"Retry-After": "39"})) == 429
-    assert await bench.wait() == 39.0
+    assert await bench.wait("rate_limited") == 39.0
     assert await bench.ask(200, model="pro") == 200
     bench.clock.now += 39.0
     assert await bench.ask(200) == 200
@@ -152,7 +193,7 @@ async def test_retry_after_may_be_a_date() -> None:
 async def test_no_header_freezes_an_account_for_a_day(value: str) -> None:
     bench = Bench()
     await bench.ask(answer(429, {"Retry-After": value}))
-    assert await bench.wait() == 300.0
+    assert await bench.wait("rate_limited") == 300.0
 
 
 @pytest.mark.parametrize("value", ["", "0", "-5", "soon", "²", "Mon, 01 Jan 1990 00:00:00 GMT", "Mon, 99 Foo"])
@@ -250,6 +291,29 @@ async def test_an_endpoint_repaired_by_a_reload_starts_afresh() -> None:
     await bench.fail(429, 5, endpoint=make_endpoint("b"))
     assert await bench.ask(200, endpoint=make_endpoint("a", url="https://mended.example")) == 200
     assert await bench.ask(200, endpoint=make_endpoint("b", url="https://mended.example")) == 200
+
+
+async def test_exchanges_from_before_a_reload_do_not_touch_the_circuit_of_after_it() -> None:
+    bench = Bench()
+    mended = make_endpoint("a", url="https://mended.example")
+    before = bench.attempt()
+
+    async def upstream(step: Step) -> str | int:
+        async def answering(_: Attempt) -> ResponseHead:
+            if isinstance(step, BaseException):
+                raise step
+            return step
+
+        try:
+            return (await bench.breaker.around_attempt(before, answering)).status
+        except EndpointFailed as failure:
+            return failure.reason
+
+    bench.clock.now += 1.0
+    await bench.fail(CONNECT, endpoint=mended)
+    assert await upstream(CONNECT) == "connect_failed"
+    assert await upstream(answer(200)) == 200
+    assert await bench.wait(endpoint=mended) == 30.0
 
 
 async def test_models_named_by_callers_do_not_fill_the_memory() -> None:

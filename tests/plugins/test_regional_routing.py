@@ -61,7 +61,7 @@ async def test_regions_without_overlap_are_refused() -> None:
 async def test_a_team_that_is_gone_is_refused() -> None:
     with pytest.raises(Refusal) as caught:
         await route(make_routing(), make_exchange(candidates=[EU], team="studio"))
-    assert (caught.value.code, caught.value.reason) == (403, "UNKNOWN_TEAM")
+    assert (caught.value.code, caught.value.reason) == (403, "TEAM_UNKNOWN")
 
 
 async def test_without_a_principal_there_is_only_an_order() -> None:

@@ -8,6 +8,7 @@ from plugins.team_quota import TeamQuota
 from proxy import (
     Attempt,
     AttemptRecord,
+    CallerGone,
     Exchange,
     Intent,
     Limit,
@@ -156,7 +157,8 @@ async def test_tokens_are_reserved_by_estimate_and_settled_by_the_answer() -> No
         (Intent(wants_images=True, image_count=1, image_size="4K"), None, 3767),
         (Intent(wants_images=True, image_count=2), None, 2 * 1290),
         (Intent(wants_images=True, image_count=1, image_size="enormous"), None, 3767),
-        (Intent(input_tokens=-900, max_output_tokens=-5, candidate_count=-3), None, 0),
+        (Intent(input_tokens=-900, max_output_tokens=-5, candidate_count=-3), None, 4096),
+        (Intent(max_output_tokens=0, candidate_count=2), None, 2 * 4096),
         (Intent(input_tokens=9), EMBED, 9),
     ],
 )
@@ -198,6 +200,14 @@ async def test_a_request_that_can_never_fit_is_not_worth_repeating() -> None:
     assert await bench.used("concurrent", None, "acme") == 0
 
 
+@pytest.mark.parametrize("usage", [Usage(images=1), Usage(), Usage(search_queries=1)])
+async def test_an_answer_that_counts_no_tokens_leaves_their_reservation(usage: Usage) -> None:
+    bench = Bench(TOKENS, IMAGES)
+    await bench.run(ScriptedRelay(intent=Intent(wants_images=True, image_count=1), usage=usage))
+    assert await bench.used("tokens", "minute") == 1290
+    assert await bench.used("images", "day") == usage.images
+
+
 class Breaks(ScriptedRelay):
     """Ends with the last counts seen before the answer broke off."""
 
@@ -226,12 +236,21 @@ async def test_no_answer_from_upstream_costs_a_request_and_no_tokens() -> None:
     assert (await bench.used("tokens", "minute"), await bench.used("requests", "minute")) == (0, 1)
 
 
+@pytest.mark.parametrize(("sent", "tokens"), [(True, 4096), (False, 0)])
+async def test_a_failure_after_the_request_was_sent_may_have_run_and_keeps_the_reservation(
+    sent: bool, tokens: int
+) -> None:
+    bench = Bench(TOKENS, PER_MINUTE)
+    await bench.refused(ScriptedRelay({"a": [Fails("read_timeout", sent=sent)]}))
+    assert (await bench.used("tokens", "minute"), await bench.used("requests", "minute")) == (tokens, 1)
+
+
 async def test_a_caller_that_left_before_the_answer_pays_its_reservation() -> None:
     bench = Bench(TOKENS)
 
     async def left(exchange: Exchange) -> None:
         exchange.attempts.append(AttemptRecord(endpoint="a", region="eu", started_ms=0.0, error="caller_gone"))
-        raise exchange.caller_gone()
+        raise exchange.caller_gone(CallerGone("left"))
 
     with pytest.raises(Refusal):
         await bench.quota.around_exchange(make_exchange(team="studio"), left)
@@ -267,6 +286,39 @@ async def test_images_nobody_asked_for_are_counted_but_refuse_no_text() -> None:
     assert (await bench.refused(ScriptedRelay(intent=Intent(wants_images=True, image_count=1)))).code == 429
 
 
+@pytest.mark.parametrize("model", ["gemini-3-pro-image", "gemini-nano-banana-2.1", "imagen-4.0", None])
+async def test_a_model_that_draws_unasked_is_not_asked_once_the_limit_is_overshot(model: str | None) -> None:
+    bench = Bench(IMAGES)
+    operation = Operation("generateContent", model=model, generates=True)
+    for _ in range(2):
+        await bench.run(ScriptedRelay(usage=Usage(images=3)), operation=operation)
+    assert (await bench.refused(operation=operation)).code == 429
+
+
+async def test_a_call_that_may_not_be_made_has_no_body_read() -> None:
+    bench = Bench(Limit("requests", 1, "minute"), TOKENS, IMAGES)
+    await bench.run()
+    assert (await bench.refused(Unreadable())).code == 429
+
+
+async def test_a_body_that_cannot_be_read_gives_everything_back() -> None:
+    class Broken(ScriptedRelay):
+        async def read_intent(self) -> Intent:
+            raise ValueError("Invalid JSON payload received.")
+
+    bench = Bench(PER_MINUTE, CONCURRENT, TOKENS)
+    assert (await bench.refused(Broken())).reason == "BAD_BODY"
+    assert not bench.store._leases
+    assert await bench.used("requests", "minute") == 0
+
+
+async def test_a_second_grant_that_is_denied_gives_the_first_back() -> None:
+    bench = Bench(PER_MINUTE, CONCURRENT, TOKENS)
+    await bench.run(ScriptedRelay(usage=Usage(total_tokens=9000)))
+    assert (await bench.refused()).code == 429
+    assert (await bench.used("requests", "minute"), await bench.used("concurrent", None)) == (1, 0)
+
+
 async def test_the_body_is_read_only_for_a_limit_that_depends_on_it() -> None:
     await Bench(PER_MINUTE, CONCURRENT).run(Unreadable())
     await Bench(TOKENS, IMAGES).run(Unreadable(), operation=COUNT)
@@ -286,6 +338,28 @@ async def test_what_has_no_name_counts_by_what_its_answer_says() -> None:
     await bench.run(ScriptedRelay(usage=usage), operation=unnamed)
     assert await bench.used("tokens", "minute") == 12_000
     assert (await bench.refused(operation=unnamed)).code == 429
+    bench.clock.now += 600
+    await bench.run(ScriptedRelay(usage=usage), operation=unnamed, method="GET")
+    assert await bench.used("tokens", "minute") == 12_000
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "counted"),
+    [
+        ("POST", 200, 4096),
+        ("PATCH", 204, 4096),
+        ("POST", 404, 0),
+        ("GET", 200, 0),
+        ("HEAD", 200, 0),
+        ("OPTIONS", 200, 0),
+    ],
+)
+async def test_what_has_no_name_and_no_counts_pays_what_an_answer_may_cost(
+    method: str, status: int, counted: int
+) -> None:
+    bench = Bench(TOKENS)
+    await bench.run(ScriptedRelay({"a": [answer(status)]}), operation=Operation("unknown"), method=method)
+    assert await bench.used("tokens", "minute") == counted
 
 
 async def test_a_team_without_limits_asks_the_store_nothing() -> None:
@@ -307,7 +381,7 @@ async def test_a_team_that_a_reload_removed_is_refused() -> None:
     await bench.run()
     bench.services.teams.replace({})
     refusal = await bench.refused()
-    assert (refusal.code, refusal.reason) == (403, "UNKNOWN_TEAM")
+    assert (refusal.code, refusal.reason) == (403, "TEAM_UNKNOWN")
 
 
 async def test_without_a_principal_nothing_passes() -> None:

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from plugins.auth.keys import Key, edit, mint
-from proxy import Operation, Outcome, Principal, Team
+from proxy import Continuation, Exchange, Operation, Outcome, Principal, Refusal, Team
 from tests.plugins.auth.provider import TEAMS, Gateway, issuer
 from tests.support import make_exchange
 
@@ -151,6 +151,50 @@ async def test_a_team_that_is_not_there_any_more(path: Path) -> None:
             assert exchange.principal.team == "studio"
             assert [log["why"] for log in logs] == ["team studio is not in the routes file"]
     assert key.team == "studio"
+
+
+ADA = Principal("ada@example.com", "studio")
+
+
+async def continued(gateway: Gateway, continuation: Continuation | Refusal) -> tuple[Exchange, Refusal | None]:
+    """A later piece of an upload: without a credential."""
+    exchange = make_exchange(operation=Operation("files.upload", account_bound=True), clock=gateway.clock)
+    exchange.continuation = continuation
+
+    async def next_step(exchange: Exchange) -> None:
+        assert exchange.principal is not None
+
+    try:
+        await gateway.auth.around_exchange(exchange, next_step)
+    except Refusal as refusal:
+        return exchange, refusal
+    return exchange, None
+
+
+async def test_an_upload_goes_on_as_who_began_it() -> None:
+    async with Gateway() as gateway:
+        exchange, refusal = await continued(gateway, Continuation("a", ADA, gateway.clock.now + 1))
+        assert (exchange.principal, refusal) == (ADA, None)
+        gateway.services.teams.replace({"acme": TEAMS["acme"]})  # a reload without the team
+        _, refusal = await continued(gateway, Continuation("a", ADA, gateway.clock.now + 1))
+        assert refusal is not None
+        assert (refusal.code, refusal.reason) == (403, "TEAM_UNKNOWN")
+
+
+async def test_an_upload_that_nobody_began_needs_a_credential() -> None:
+    async with Gateway() as gateway:
+        _, refusal = await continued(gateway, Continuation("a", None, gateway.clock.now + 1))
+    assert refusal is not None
+    assert refusal.reason == "CREDENTIALS_MISSING"
+
+
+async def test_a_bad_upload_address_is_refused_in_its_own_words() -> None:
+    bad = Refusal(403, "changed", reason="UPLOAD_ADDRESS_INVALID")
+    async with Gateway() as gateway:
+        exchange, refusal = await continued(gateway, bad)
+    assert refusal is bad
+    assert (exchange.outcome, exchange.status, exchange.reason) == (Outcome.REFUSED, 403, "UPLOAD_ADDRESS_INVALID")
+    assert exchange.principal is None
 
 
 async def test_models_are_asked_for_after_the_principal(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The key file: what is written, what is refused, and that nobody's key is lost."""
 
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -63,6 +64,30 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     edit(link, lambda _: [mint("studio", created=NOW)[1]])
     assert link.is_symlink()
     assert len(read(real)) == 1
+
+
+def test_the_first_key_makes_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / "var" / "dev" / "keys.toml"
+    edit(path, lambda _: [mint("studio", created=NOW)[1]])
+    assert len(read(path)) == 1
+
+
+def test_the_file_keeps_the_mode_that_somebody_gave_it(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    edit(path, lambda _: [])
+    path.chmod(0o640)
+    edit(path, lambda _: [mint("studio", created=NOW)[1]])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert len(read(path)) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_the_file_keeps_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    edit(path, lambda _: [])
+    os.chown(path, 12_345, 23_456)
+    edit(path, lambda _: [mint("studio", created=NOW)[1]])
+    assert (path.stat().st_uid, path.stat().st_gid) == (12_345, 23_456)
 
 
 GOOD = '[[keys]]\nid = "a"\nteam = "studio"\ncreated = 2026-01-02T03:04:05Z\nsha256 = "' + "0" * 64 + '"\n'

@@ -1,14 +1,16 @@
 """What a record says of an exchange, and what it never says."""
 
+import msgspec
 import pytest
 
 from plugins.usage_log.record import record_of
-from proxy import SCHEMA_VERSION, AttemptRecord, Outcome, Principal, Usage, UsageState
-from tests.support import make_endpoint, make_exchange
+from proxy import SCHEMA_VERSION, AttemptRecord, Operation, Outcome, Principal, Usage, UsageState
+from tests.support import ScriptedRelay, make_endpoint, make_exchange
 
 
 def test_a_completed_exchange() -> None:
-    exchange = make_exchange()
+    relay = ScriptedRelay()
+    exchange = make_exchange(relay)
     exchange.route = "gemini"
     exchange.principal = Principal(subject="ada", team="studio", key_id="k1")
     exchange.endpoint = make_endpoint("eu-1", region="eu")
@@ -16,7 +18,7 @@ def test_a_completed_exchange() -> None:
     exchange.first_byte = exchange.started + 0.2512
     exchange.status, exchange.outcome = 200, Outcome.COMPLETED
     exchange.usage, exchange.usage_state = Usage(input_tokens=12, output_tokens=40), UsageState.FINAL
-    exchange.request_bytes, exchange.response_bytes = 592, 1100
+    relay.request_bytes, exchange.response_bytes = 592, 1100
     exchange.labels["plan"] = "flex"
 
     record = record_of(exchange, exchange.started + 1.25)
@@ -73,3 +75,23 @@ def test_the_path_holds_no_query_and_no_authority(target: str, path: str) -> Non
     exchange = make_exchange(target=target)
 
     assert record_of(exchange, exchange.started).path == path
+
+
+def test_what_a_caller_can_make_long_is_cut() -> None:
+    exchange = make_exchange(target="/" + "p" * 16_000, operation=Operation("x", model="m" * 16_000))
+    exchange.labels["note"] = "l" * 16_000
+
+    record = record_of(exchange, exchange.started)
+
+    assert record.path == "/" + "p" * 510 + "…"
+    assert record.model == "m" * 127 + "…"
+    assert record.labels == {"note": "l" * 255 + "…"}
+    assert len(msgspec.json.encode(record)) < 2048
+
+
+def test_what_is_just_short_enough_is_whole() -> None:
+    exchange = make_exchange(target="/" + "p" * 511, operation=Operation("x", model="m" * 128))
+
+    record = record_of(exchange, exchange.started)
+
+    assert (record.path, record.model) == ("/" + "p" * 511, "m" * 128)

@@ -1,0 +1,46 @@
+"""Counts, words and modalities as Google's JSON may hold them.
+
+`usage_fields.py` reads answers with it, `request_fields.py` requests. Each gives None for what is not one: a field of
+an odd type must not hide those beside it.
+"""
+
+from typing import Any
+
+MAX_COUNT = 1 << 53  # beyond it a JSON number is not exact, and a count not true
+_MAX_DIGITS = 16
+_MAX_WORD = 256  # characters of a name from an answer that goes into a record
+
+# Under `$alt=json;enum-encoding=int` enums are numbers (Gemini fact 1.8); the older Python client always asks so.
+_MODALITIES = ("text", "text", "image", "video", "audio", "document")  # 0, unspecified, means text (Gemini fact 4.1)
+
+
+def count(value: Any, most: int = MAX_COUNT) -> int | None:
+    """A number, a whole float or a text of digits (proto writes 64-bit integers so), from 0 to below `most`."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < most else None
+
+
+def word(value: Any) -> str | None:
+    """A name or a number of an enum, as a bounded text."""
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(value)[:_MAX_WORD] or None
+    return None
+
+
+def by_modality(details: Any) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for detail in details if isinstance(details, list) else ():
+        if not isinstance(detail, dict):
+            continue
+        modality = detail.get("modality", 0)
+        tokens = count(detail.get("tokenCount", detail.get("tokens", 0)))
+        if isinstance(modality, int) and 0 <= modality < len(_MODALITIES):
+            modality = _MODALITIES[modality]
+        name = (word(modality) or "text").lower().removeprefix("modality_")
+        name = "text" if name == "unspecified" else name
+        if tokens is not None:
+            found[name] = found.get(name, 0) + tokens  # one modality may come in several entries
+    return found
