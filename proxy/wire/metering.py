@@ -1,12 +1,13 @@
 """A meter that cannot hurt what it measures: whatever goes wrong in it, the answer's bytes go on.
 
-The relay feeds every piece to it, after the piece went down. A fault is logged once and ends the metering of that
-exchange; its record then says that there are no counts.
+The relay feeds every piece to it after the piece went down, a session every message before. A fault is logged once
+and ends the metering of that exchange; its record then says that there are no counts.
 """
 
 import logging
 
 from proxy.exchange import Operation, ResponseHead
+from proxy.gemini.live import LiveMeter
 from proxy.gemini.meter import meter_for
 from proxy.usage import Usage, UsageState
 
@@ -17,7 +18,7 @@ class Metering:
     """One answer's meter, fenced off."""
 
     def __init__(self, operation: Operation, head: ResponseHead) -> None:
-        self._meter = meter_for(operation, head)
+        self._meter = LiveMeter(operation) if head.status == 101 else meter_for(operation, head)
         self._broken = False
 
     def feed(self, piece: bytes) -> None:

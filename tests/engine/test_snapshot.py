@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from proxy import Endpoint, Exchange, ExchangeNext, Outcome, Plugin, Refusal, ResponseHead, Services
+from proxy import Continuation, Endpoint, Exchange, ExchangeNext, Outcome, Plugin, Refusal, ResponseHead, Services
 from proxy.config.schema import PluginSettings, RouteTable, Server, Settings
 from proxy.engine.snapshot import Snapshot, build_plugins
 from tests.support import ManualClock, ScriptedRelay, make_endpoint, make_exchange, make_services
@@ -94,6 +94,24 @@ async def test_candidates_come_by_priority_and_are_each_exchange_s_own() -> None
     assert relay.opened == ["second"]
     one.candidates.clear()
     assert (await run(snapshot)).candidates == [SECOND, FIRST]
+
+
+async def test_an_upload_goes_on_at_the_endpoint_it_began_at() -> None:
+    relay = ScriptedRelay()
+    exchange = make_exchange(relay, target="/x", candidates=[])
+    exchange.continuation = Continuation("first", None, 0.0)
+    await build(settings()).run(exchange)
+    assert relay.opened == ["first"]
+    assert [exclusion.endpoint for exclusion in exchange.exclusions] == [SECOND]
+
+
+async def test_an_upload_whose_endpoint_is_gone_is_refused_within_the_chain() -> None:
+    exchange = make_exchange(target="/x", candidates=[])
+    exchange.continuation = Continuation("third", None, 0.0)
+    with pytest.raises(Refusal, match="Start the upload again") as refused:
+        await build(settings(a=Marks.Config("ran"))).run(exchange)
+    assert (refused.value.code, exchange.reason) == (404, "UPLOAD_ENDPOINT_GONE")
+    assert exchange.labels == {"a": "ran"}, "the plugins, and with them the usage log, have seen it"
 
 
 async def test_a_plugin_that_ends_nothing_is_a_500() -> None:

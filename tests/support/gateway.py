@@ -1,5 +1,6 @@
 """A whole gateway inside the test's loop, on real sockets: only the process is not its own."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -80,7 +81,7 @@ async def gateway(folder: Path, text: str, monkeypatch: Any) -> AsyncIterator[Ga
         monkeypatch.setenv(f"WEIR_TEST_KEY_{letter}", f"key-of-{letter.lower()}")
     file = folder / "routes.toml"
     file.write_text(text)
-    app = App(load(file))
+    app = App(await asyncio.to_thread(load, file))
     await app.start()
     running = Gateway(app, file)
     try:
