@@ -5,9 +5,9 @@ exchange runs on the one it began with. The command line makes one `App` a proce
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,21 @@ from proxy.engine.snapshot import Snapshot, build_plugins
 from proxy.exchange import Exchange, Headers, RawHeaders, RequestHead
 from proxy.gemini.paths import parse_operation
 from proxy.metrics import CONTENT_TYPE, Metrics
-from proxy.plugin import Services
+from proxy.plugin import Clock, Services
 from proxy.refusal import Refusal
 from proxy.stores.memory import MemoryStore
 from proxy.team import Teams
+from proxy.version import __version__
 from proxy.wire.admin import AdminListener
 from proxy.wire.bounds import Bounds
+from proxy.wire.door import Sockets
 from proxy.wire.fetch import Fetcher
+from proxy.wire.seal import Seal
 from proxy.wire.server import PublicListener, new_id
+from proxy.wire.tls import Certificate
+from proxy.wire.uploads import Uploads
+
+NO_SEAL = "without [server] seal, uploads under way end with this process and go on at no other"
 
 
 class SystemClock:
@@ -55,28 +62,40 @@ class App:
         self._store = MemoryStore(self._clock)
         self._teams = Teams(settings.teams)
         self._fetcher = Fetcher()
-        self._metrics = Metrics(lambda: self.public.in_flight)
+        self._metrics = Metrics(
+            lambda: self.public.in_flight, lambda: self.public.connections, lambda: self.public.turned_away
+        )
+        self._certificate: Certificate | None = None
         self._state: Path = settings.server.state
         self._log = structlog.get_logger("weir")
         self._generations = Generations(self._build(settings, None), self._log)
         self._changing = asyncio.Lock()  # one start, reload or stop at a time
-        self.public = PublicListener(self.run, self._clock, bounds_of(settings.server))
+        self.public = PublicListener(
+            self.run, self._clock, bounds_of(settings.server), uploads_of(settings.server, self._clock)
+        )
         self.admin = AdminListener(self)
 
-    async def start(self) -> None:
-        """Start plugins, then listen. Raises OSError when an address is taken, and whatever a plugin raises."""
+    async def start(self, sockets: Sockets | None = None) -> None:
+        """Start plugins, then listen, on these sockets or on those of the file.
+
+        Raises ConfigError for a certificate, OSError when an address is taken, and whatever a plugin raises.
+        """
         settings = self._generations.current.settings
         try:
             async with self._changing:
+                self._certificate = await asyncio.to_thread(certificate_of, settings)
+                tls = self._certificate.context if self._certificate else None
                 await self._fetcher.start()
                 await self._generations.start()
-                await self.public.start(settings.server.listen)
-                await self.admin.start(settings.server.admin)
+                await self.public.start(settings.server.listen, sockets and sockets.public, tls)
+                await self.admin.start(settings.server.admin, sockets and sockets.admin)
         except BaseException:
             await self.stop()
             raise
         for warning in settings.warnings:
             self._log.warning("config_warning", warning=warning)
+        if settings.server.seal is None:
+            self._log.info("seal_made", reason=NO_SEAL)
         self.ready = True
 
     async def stop(self) -> None:
@@ -99,7 +118,11 @@ class App:
             self._metrics.observe(exchange)
 
     async def reload(self) -> None:
-        """Read the routes file again. A file that cannot be used changes nothing and is explained in the log."""
+        """Read the routes file again, and the certificate.
+
+        A file that cannot be used changes nothing and is explained in the log.
+        """
+        await self.renew_certificate()
         async with self._changing:
             old = self._generations.current
             try:
@@ -116,6 +139,18 @@ class App:
             if old.settings.server != settings.server:
                 self._log.warning("restart_needed", reason="[server] is read at start only")
         self._log.info("reloaded", file=str(settings.file), warnings=list(settings.warnings))
+
+    async def renew_certificate(self) -> None:
+        """Show new connections the certificate as it is in its files now. Bad files change nothing."""
+        if self._certificate is None:
+            return
+        try:
+            renewed = await asyncio.to_thread(self._certificate.renew)
+        except ValueError as error:
+            self._log.error("certificate_refused", reason=str(error))
+            return
+        if renewed:
+            self._log.info("certificate_renewed")
 
     def _build(self, settings: Settings, previous: Snapshot | None) -> Snapshot:
         try:
@@ -157,7 +192,7 @@ class App:
         """The content of `/status`; plain JSON values, no secrets."""
         snapshot = self._generations.current
         return {
-            "version": metadata.version("gemini-weir"),
+            "version": __version__,
             "file": str(snapshot.settings.file),
             "ready": self.ready,
             "routes": [
@@ -206,5 +241,24 @@ def bounds_of(server: Server) -> Bounds:
         replay_bytes=sizes.replay,
         spool_bytes=sizes.spool,
         drain_bytes=sizes.drain,
+        message_bytes=sizes.message,
         drains=server.drains,
+        connections=server.connections,
     )
+
+
+def certificate_of(settings: Settings) -> Certificate | None:
+    """The listener's certificate. Raises ConfigError when there is to be one and it cannot be used."""
+    tls = settings.server.tls
+    if tls is None:
+        return None
+    try:
+        return Certificate(tls.certificate, tls.key)
+    except ValueError as error:
+        raise ConfigError(settings.file, [f"server.tls: {error}"]) from error
+
+
+def uploads_of(server: Server, clock: Clock) -> Uploads:
+    """Upload addresses under the file's secret, or under one that nobody else will ever have."""
+    secret = server.seal.reveal() if server.seal is not None else secrets.token_urlsafe(32)
+    return Uploads(Seal(secret), clock, life_seconds=server.upload_life, public_url=server.public_url)

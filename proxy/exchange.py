@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from proxy.endpoint import Endpoint
+from proxy.principal import Continuation, Principal
 from proxy.refusal import CallerGone, Refusal
 from proxy.usage import AttemptRecord, Outcome, Usage, UsageState
 
@@ -100,14 +101,6 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | None = None
 
 
-class Principal(msgspec.Struct, frozen=True):
-    """Who asks, as `auth` found it."""
-
-    subject: str
-    team: str
-    key_id: str | None = None  # of a team key; never the key
-
-
 class Exclusion(msgspec.Struct, frozen=True):
     """Why a candidate is out; for `weir explain` and the logs."""
 
@@ -156,6 +149,7 @@ class Exchange:
     __slots__ = (
         "attempts",
         "candidates",
+        "continuation",
         "ended",
         "endpoint",
         "exclusions",
@@ -191,6 +185,7 @@ class Exchange:
         received_at: float,
         started: float,
         hides_usage: str | None = None,
+        continuation: Continuation | Refusal | None = None,
     ) -> None:
         self.id = id
         self.request = request
@@ -198,6 +193,7 @@ class Exchange:
         self.relay = relay
         self.received_at = received_at
         self.started = started
+        self.continuation = continuation  # of an upload; a Refusal where its address is no good: see `continued`
         self.hides_usage = hides_usage  # what would keep its usage from the meter, unless the route allows it
         self.first_byte: float | None = None
         self.ended: float | None = None
@@ -242,6 +238,13 @@ class Exchange:
             except CallerGone as gone:
                 raise self.caller_gone(gone) from gone
         return self.intent_read
+
+    def continued(self) -> Continuation | None:
+        """The upload that this request goes on with, if any. Raises the Refusal of an address that is no good."""
+        if isinstance(self.continuation, Refusal):
+            self.mark(self.continuation)
+            raise self.continuation
+        return self.continuation
 
     def narrow(self, keep: Iterable[Endpoint], reason: str) -> None:
         """Drop every candidate that is not in `keep`, and remember why."""

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from proxy.app import App
+from proxy.app import NO_SEAL, App, certificate_of
 from proxy.cli.settings import DEFAULT_CONFIG, Config, load_or_exit
 from proxy.config.bind import ConfigError
 from proxy.config.schema import PluginSettings, RouteTable, Settings
@@ -17,6 +17,7 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
     settings = load_or_exit(config)
     try:
         App(settings)  # makes every plugin, so that each has looked at its table
+        certificate_of(settings)
     except ConfigError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
@@ -26,6 +27,10 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
     out.print(f"teams: {escape(', '.join(settings.teams) or 'none')}")
     for warning in settings.warnings:
         typer.echo(f"warning: {warning}", err=True)
+    if settings.server.seal is None:
+        out.print(escape(f"uploads: {NO_SEAL}"))
+    if settings.server.workers > 1:
+        out.print(f"workers: {settings.server.workers}, with admin listeners from {escape(settings.server.admin)} on")
     out.print(f"[green]{escape(str(config))} is valid[/green]")
 
 

@@ -13,6 +13,7 @@ from proxy.team import Team
 
 # What a team's table asks for, and the fact that a plugin provides when it sees to it.
 ENFORCED = {"limits": "limits", "regions": "residency", "models": "models"}
+PACE = "pace"  # provided by what spaces out the attempts at an endpoint
 
 
 class Named(NamedTuple):
@@ -23,19 +24,23 @@ class Named(NamedTuple):
     plugins: Mapping[str, PluginSettings]
     routes: tuple[RouteTable, ...]
     known_upstreams: frozenset[str]  # also those whose own table is wrong
+    workers: int = 1
+    sealed: bool = False  # there is one seal for all of them
 
 
 def problems_between(named: Named) -> list[str]:
     return [
         *_endpoint_names(named.upstreams),
         *_parents(named.teams),
+        *_counted_apart(named),
+        *_sealed_apart(named),
         *(problem for route in named.routes for problem in _route(route, named)),
     ]
 
 
 def warnings_between(named: Named) -> list[str]:
     """What is allowed and hardly meant."""
-    return [warning for route in named.routes for warning in _left_open(route, named)]
+    return [*_paced_apart(named), *(warning for route in named.routes for warning in _left_open(route, named))]
 
 
 def _endpoint_names(upstreams: Mapping[str, tuple[Endpoint, ...]]) -> Iterator[str]:
@@ -58,6 +63,30 @@ def _parents(teams: Mapping[str, Team]) -> Iterator[str]:
                 break
             seen.add(above)
             above = teams[above].parent
+
+
+def _counted_apart(named: Named) -> Iterator[str]:
+    """The store is each process's own. A limit that holds N times over is worse than none."""
+    limited = [team.name for team in named.teams.values() if team.limits]
+    if named.workers > 1 and limited:
+        yield (
+            f"server.workers: each of {named.workers} workers would count the limits of {', '.join(limited)} for "
+            "itself; use workers = 1 until shared counters are built, or take the limits out"
+        )
+
+
+def _sealed_apart(named: Named) -> Iterator[str]:
+    if named.workers > 1 and not named.sealed:
+        yield (
+            "server.seal: an upload begun at one worker goes on at another, which must know its seal; "
+            'add seal = "env:WEIR_SEAL" and export WEIR_SEAL=$(openssl rand -hex 32)'
+        )
+
+
+def _paced_apart(named: Named) -> Iterator[str]:
+    for name in (name for name, settings in named.plugins.items() if PACE in settings.plugin.provides):
+        if named.workers > 1:
+            yield f"plugins.{name}: each of {named.workers} workers keeps a pace of its own; endpoints see their sum"
 
 
 def _route(route: RouteTable, named: Named) -> Iterator[str]:

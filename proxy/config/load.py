@@ -32,6 +32,8 @@ from proxy.team import Limit, Team
 
 T = TypeVar("T")
 _BASE_URL = re.compile(r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?/?")
+_PUBLIC_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
+LEAST_SEAL = 32  # characters: whoever guesses it makes upload addresses in anybody's name
 
 # Keys of the house plan whose work is still to come. Refused by name: a limit that is read and not kept
 # is worse than none.
@@ -58,6 +60,7 @@ class _Loader:
     def __init__(self, file: Path, document: dict[str, Any], *, with_secrets: bool) -> None:
         self._file = file
         self._document = document
+        self._with_secrets = with_secrets
         self._binder = Binder(file.parent, with_secrets=with_secrets)
         self._problems: list[str] = []
         self._warnings: list[str] = []
@@ -71,7 +74,8 @@ class _Loader:
         plugins = dict(self._plugins())
         routes = tuple(self._routes())
         # Whose own table is wrong has been told so; here it only must not be called unknown.
-        named = Named(upstreams, teams, plugins, routes, frozenset(self._table("upstreams")))
+        known = frozenset(self._table("upstreams"))
+        named = Named(upstreams, teams, plugins, routes, known, server.workers, server.seal is not None)
         self._problems += problems_between(named)
         if self._problems:
             raise ConfigError(self._file, self._problems)
@@ -115,10 +119,9 @@ class _Loader:
         server = self._bind(self._document.get("server", {}), Server, "server")
         if server is None:
             return Server()
-        if server.workers != 1:
-            self._problems.append(
-                f"server.workers: found {server.workers}; more than one process is still to come, use 1"
-            )
+        for key in ("workers", "connections"):
+            if getattr(server, key) < 1:
+                self._problems.append(f"server.{key}: expected 1 or more, found {getattr(server, key)}")
         if server.store != "memory":
             self._problems.append(
                 'server.store: only "memory" is built yet; shared counters (valkey://) are still to come'
@@ -130,10 +133,23 @@ class _Loader:
                 self._problems.append(f'server.{key}: expected "HOST:PORT", found "{address}"')
             elif key == "admin" and not is_loopback(host.strip("[]")):
                 self._warnings.append(f"server.admin: {address} can be reached from outside; it has no login")
+        self._check_uploads(server)
         for name in server.timeouts.__struct_fields__:
             if getattr(server.timeouts, name) <= 0:
                 self._problems.append(f"server.timeouts.{name}: expected more than 0s")
         return msgspec.structs.replace(server, state=self._file.parent / server.state)
+
+    def _check_uploads(self, server: Server) -> None:
+        if server.public_url is not None and _PUBLIC_URL.fullmatch(server.public_url) is None:
+            self._problems.append(
+                f'server.public_url: expected "https://HOST", with a path or without, found "{server.public_url}"'
+            )
+        if self._with_secrets and server.seal is not None and len(server.seal.reveal()) < LEAST_SEAL:
+            self._problems.append(
+                f"server.seal: expected at least {LEAST_SEAL} characters, such as openssl rand -hex 32 gives"
+            )
+        if server.upload_life <= 0:
+            self._problems.append("server.upload_life: expected more than 0s")
 
     def _upstream(self, _name: str, key: str, table: UpstreamTable) -> tuple[Endpoint, ...] | None:
         if not table.endpoints:

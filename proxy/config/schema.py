@@ -40,6 +40,14 @@ class Sizes(Table, frozen=True, kw_only=True):
     replay: Bytes = Bytes(1 << 20)  # of a request body kept in memory to send again at a failover
     spool: Bytes = Bytes(128 << 20)  # of a request body kept on disk when a plugin must read it whole
     drain: Bytes = Bytes(64 << 20)  # of an answer read on after its caller left
+    message: Bytes = Bytes(32 << 20)  # one message of a WebSocket session, which is held whole
+
+
+class Tls(Table, frozen=True, kw_only=True):
+    """PEM files; a changed pair is taken for new connections."""
+
+    certificate: Path  # with its chain
+    key: Path
 
 
 class Server(Table, frozen=True, kw_only=True):
@@ -47,10 +55,15 @@ class Server(Table, frozen=True, kw_only=True):
 
     listen: str = "127.0.0.1:8080"
     admin: str = "127.0.0.1:9090"  # /healthz /readyz /metrics /status /explain
-    workers: int = 1
+    tls: Tls | None = None  # listen for HTTPS
+    workers: int = 1  # processes; worker K has its admin listener on the port of `admin` plus K
+    connections: int = 10_000  # of callers, in each process; 503 and closed beyond
     drains: int = 100  # answers read on at once after their callers left; the next is hung up on
     store: str = "memory"
     state: Path = msgspec.field(default_factory=lambda: Path("var"))  # the usage log's folder
+    public_url: str | None = None  # what callers call us, where it is not what their Host header says
+    seal: Secret | None = None  # of upload addresses; at least 32 characters. None: made anew at each start
+    upload_life: Seconds = Seconds(6 * 3600)  # of an upload's address, also when its key is revoked meanwhile
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
     sizes: Sizes = msgspec.field(default_factory=Sizes)
 

@@ -23,6 +23,7 @@ def make_forward(attempt_once: AttemptNext, clock: Clock) -> ExchangeNext:
     """The core of the exchange onion, over a compiled attempt onion."""
 
     async def forward(exchange: Exchange) -> None:
+        exchange.continued()  # where no plugin asked who calls, a bad address has gone unnoticed so far
         if exchange.hides_usage is not None:
             message = f"Leave out {exchange.hides_usage}: it would keep the usage of this call from its record."
             raise exchange.refuse(400, message, reason="USAGE_HIDDEN")

@@ -16,6 +16,8 @@ from proxy.engine.forward import make_forward
 from proxy.engine.routes import AmbiguousPath, path_matcher
 from proxy.exchange import Attempt, Exchange, ResponseHead
 from proxy.plugin import Clock, ExchangeNext, Plugin, Services
+from proxy.principal import Continuation
+from proxy.refusal import Refusal
 
 
 class Route(NamedTuple):
@@ -54,6 +56,8 @@ class Snapshot:
         if route.settings.hidden_usage == "allow":
             exchange.hides_usage = None
         exchange.candidates = sorted(route.endpoints, key=lambda endpoint: endpoint.priority)
+        if isinstance(exchange.continuation, Continuation):
+            _keep_to_endpoint(exchange, exchange.continuation.endpoint)
         return route
 
     async def run(self, exchange: Exchange) -> None:
@@ -93,6 +97,16 @@ def build_plugins(
         except ValueError as error:
             raise ValueError(f"plugins.{name}: {error}") from error
     return plugins
+
+
+def _keep_to_endpoint(exchange: Exchange, name: str) -> None:
+    """An upload goes on where it began. Refused once the plugins run, so that there is a record of it."""
+    exchange.narrow(
+        [endpoint for endpoint in exchange.candidates if endpoint.name == name], "the upload began elsewhere"
+    )
+    if not exchange.candidates:
+        message = "The account that this upload began in is not in use any more. Start the upload again."
+        exchange.continuation = Refusal(404, message, reason="UPLOAD_ENDPOINT_GONE")
 
 
 def _compile(table: RouteTable, settings: Settings, plugins: dict[str, Plugin], clock: Clock) -> Route:

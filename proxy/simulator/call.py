@@ -113,7 +113,7 @@ class Call:
             raise invalid_argument(f"Invalid JSON payload received. {error}") from error
         if not isinstance(document, dict):
             raise invalid_argument("Invalid JSON payload received. Root element must be a message.")
-        return document if self.openai else cast("dict[str, Any]", _camel(document))
+        return document if self.openai else cast("dict[str, Any]", camel(document))
 
     def read(self, kind: type[Asked]) -> Asked:
         """The body as one of `asked`'s facts. A number may stand as text, as in any JSON of protocol buffers."""
@@ -123,13 +123,13 @@ class Call:
             raise invalid_argument(f"Invalid JSON payload received. Invalid value: {error}") from error
 
 
-def _camel(value: object) -> object:
+def camel(value: object) -> object:
     if isinstance(value, list):
-        return [_camel(item) for item in value]
+        return [camel(item) for item in value]
     if not isinstance(value, dict):
         return value
-    camel: dict[str, object] = {}
+    renamed: dict[str, object] = {}
     for name, item in value.items():
         field = _WORD_START.sub(lambda match: match[1].upper(), name)
-        camel[field] = item if field in _FREE_FORM else _camel(item)
-    return camel
+        renamed[field] = item if field in _FREE_FORM else camel(item)
+    return renamed

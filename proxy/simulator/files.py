@@ -1,14 +1,18 @@
-"""The Files API: resumable upload (start, chunks, finalize), get, list, delete (Gemini fact 1.2).
+"""The Files API: upload (resumable, raw, multipart), get, list, delete, download (Gemini facts 1.2 and 1.3).
 
 The answer to a start is empty text/plain with an absolute address on the host that was called; chunks come without
-a credential and are known by their upload id alone.
+a credential and are known by their upload id alone. Unlike Google, which gives back generated files only, small
+uploaded ones can be downloaded: nothing here generates any.
 Refuses a chunk at a wrong offset, an upload id it never gave, and every file to any account but its owner's.
 """
 
 import base64
 import hashlib
+import re
 import secrets
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from proxy.simulator.answer import Answer, Event, head, unary
 from proxy.simulator.asked import FileFacts, FileStart
@@ -18,6 +22,8 @@ from proxy.simulator.storage import Resource, Storage, owned_by
 
 _GRANULARITY_BYTES = 8 << 20
 _KEPT = timedelta(hours=48)
+_KEPT_BYTES = 1 << 20  # of a file's content, to be downloaded
+_BOUNDARY = re.compile(r'boundary="?([^";]+)', re.IGNORECASE)
 _GOOGLE = "https://generativelanguage.googleapis.com/v1beta/"
 
 
@@ -30,6 +36,14 @@ class Upload:
         self.mime_type = mime_type
         self.received_bytes = 0
         self.digest = hashlib.sha256()
+        self.content: bytes | None = b""
+
+    def add(self, data: bytes) -> "Upload":
+        self.received_bytes += len(data)
+        self.digest.update(data)
+        if self.content is not None:
+            self.content = self.content + data if self.received_bytes <= _KEPT_BYTES else None
+        return self
 
 
 class Files:
@@ -42,10 +56,12 @@ class Files:
         return call.path.upload and call.query.get("upload_id") in self._uploads
 
     def answer(self, call: Call) -> Answer:
-        if call.path.upload:
-            return self._chunk(call) if "upload_id" in call.query else self._start(call)
+        if call.path.upload and call.method == "POST":
+            return self._chunk(call) if "upload_id" in call.query else self._upload(call)
         name = "/".join(call.path.segments)
         match call.method, len(call.path.segments):
+            case "GET", 2 if call.path.verb == "download":
+                return self._download(self._storage.file(call.account, name))
             case "GET", 1:
                 return unary({"files": owned_by(self._storage.files, call.account)})
             case "GET", 2:
@@ -59,11 +75,23 @@ class Files:
             case _:
                 raise unknown_method()
 
-    def _start(self, call: Call) -> Answer:
-        command = call.headers.get("X-Goog-Upload-Command", "")
-        mime_type = call.headers.get("X-Goog-Upload-Header-Content-Type", "application/octet-stream")
-        if call.headers.get("X-Goog-Upload-Protocol") != "resumable" or command != "start":
-            raise invalid_argument("The simulator takes resumable uploads only: start, then upload and finalize.")
+    def _upload(self, call: Call) -> Answer:
+        """By Google's protocol header, or by the older `uploadType`; a plain POST is the file itself."""
+        protocol = call.headers.get("X-Goog-Upload-Protocol") or call.query.get("uploadType", "raw")
+        mime_type = call.headers.get("X-Goog-Upload-Header-Content-Type", "")
+        content_type = call.headers.get("Content-Type", "application/octet-stream")
+        match protocol:
+            case "resumable" if call.headers.get("X-Goog-Upload-Command") == "start":
+                return self._start(call, mime_type or "application/octet-stream")
+            case "multipart":
+                facts, mime_type, data = _parts(call.body, content_type)
+                return self._finish(Upload(call.account, facts, mime_type).add(data))
+            case "raw" | "media":
+                return self._finish(Upload(call.account, FileFacts(), mime_type or content_type).add(call.body))
+            case _:
+                raise invalid_argument(f"The simulator knows no upload by {protocol} that begins like this.")
+
+    def _start(self, call: Call, mime_type: str) -> Answer:
         upload_id = secrets.token_urlsafe(24)
         self._uploads[upload_id] = Upload(call.account, call.read(FileStart).file, mime_type)
         raw_path = call.target.partition("?")[0]
@@ -88,8 +116,7 @@ class Files:
         if "upload" in commands:
             if offset != str(upload.received_bytes):
                 raise invalid_argument(f"Upload offset {offset} does not match {upload.received_bytes} bytes received.")
-            upload.received_bytes += len(call.body)
-            upload.digest.update(call.body)
+            upload.add(call.body)
         if "finalize" not in commands:
             received = ("X-Goog-Upload-Size-Received", str(upload.received_bytes))
             headers = (*head("text/plain; charset=utf-8"), ("X-Goog-Upload-Status", "active"), received)
@@ -115,8 +142,28 @@ class Files:
             "state": "ACTIVE",
             "source": "UPLOADED",
         }
-        self._storage.files[name] = Resource(upload.owner, document)
+        self._storage.files[name] = Resource(upload.owner, document, content=upload.content)
         return unary({"file": document})
+
+    def _download(self, file: Resource) -> Answer:
+        if file.content is None:
+            raise invalid_argument(f"The simulator keeps files of up to {_KEPT_BYTES} bytes only.")
+        return Answer(200, head(file.document["mimeType"]), (Event([file.content]),))
+
+
+def _parts(body: bytes, content_type: str) -> tuple[FileFacts, str, bytes]:
+    """Of multipart/related: what the JSON part says, the second part's type and its bytes (RFC 2387)."""
+    boundary = _BOUNDARY.search(content_type)
+    parts = body.split(b"\r\n--" + boundary[1].encode()) if boundary is not None else []
+    if boundary is None or len(parts) != 3 or not parts[0].startswith(b"--" + boundary[1].encode()):
+        raise invalid_argument("A multipart upload has two parts: a JSON document and the file.")
+    (_, document), (described, data) = (part.partition(b"\r\n\r\n")[::2] for part in parts[:2])
+    mime_type = re.search(rb"(?i)content-type:\s*([^\s;]+)", described)
+    try:
+        start = msgspec.json.decode(document, type=FileStart)
+    except msgspec.DecodeError as error:
+        raise invalid_argument(f"Invalid JSON payload received. {error}") from error
+    return start.file, mime_type[1].decode() if mime_type is not None else "application/octet-stream", data
 
 
 def _stamp(moment: datetime) -> str:

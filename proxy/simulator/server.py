@@ -12,6 +12,7 @@ from collections.abc import Collection
 
 from aiohttp import web
 
+from proxy.simulator import live
 from proxy.simulator.accounts import Accounts
 from proxy.simulator.answer import Answer, break_off, failure
 from proxy.simulator.call import Call
@@ -126,6 +127,8 @@ class Simulator:
                 answer, fault = self._control(call), Fault()
             else:
                 answer, fault = self._answer(call, entry)
+            if answer.status == 101:
+                return await live.hold(request, call, entry, self._models)
             return await transmit(request, call, answer, fault, entry, started)
         finally:
             if entry.complete is None:
@@ -156,6 +159,8 @@ class Simulator:
             )
             if error is not None:
                 raise error
+            if call.path.segments[:1] == ("ws",):
+                return live.handshake(call), fault
             answer = route(call, self._models, self._storage, self._files)
         except GoogleError as error:
             return failure(error, in_list=call.openai), fault

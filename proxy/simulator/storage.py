@@ -2,7 +2,7 @@
 
 `generate.py` asks whether a file or cache may be used; `files.py` and `caches.py` answer the calls that make and
 list them. A pool of keys must send a resource back to the key that made it: here it is refused otherwise.
-Keeps sizes and digests, not contents: nothing ever reads a file back.
+Of a large file only size and digest are kept, so that a long run does not fill the memory.
 """
 
 from typing import Any
@@ -13,11 +13,12 @@ from proxy.simulator.errors import not_yours
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """A file or a cache: whose it is and what a GET answers; `tokens` is what a cache counts for."""
+    """A file or a cache: whose it is, what a GET answers, a small file's bytes, what a cache counts for."""
 
     owner: str | None
     document: dict[str, Any]
     tokens: int = 0
+    content: bytes | None = None
 
 
 class Storage:

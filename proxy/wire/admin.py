@@ -4,12 +4,16 @@ It has no login, so it belongs on loopback or behind a firewall; it shows no sec
 comes from the `Office` it is handed.
 """
 
+import asyncio
+import socket
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 
 from proxy.exchange import RawHeaders
+from proxy.wire.door import bind
 
 
 class Office(Protocol):
@@ -41,7 +45,8 @@ class AdminListener:
         self._office = office
         self._runner: web.AppRunner | None = None
 
-    async def start(self, address: str) -> None:
+    async def start(self, address: str, sockets: Sequence[socket.socket] | None = None) -> None:
+        """Listen on "HOST:PORT", or on sockets that listen there already. Raises OSError when it is taken."""
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -50,8 +55,10 @@ class AdminListener:
         app.router.add_post("/explain", self._explain)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        host, _, port = address.rpartition(":")
-        await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
+        if sockets is None:
+            sockets = await asyncio.to_thread(bind, address)
+        for sock in sockets:
+            await web.SockSite(self._runner, sock).start()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -70,7 +77,8 @@ class AdminListener:
         return web.Response(text="ready\n") if self._office.ready else web.Response(text="not ready\n", status=503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        text, content_type = self._office.metrics()
+        # In a thread: it reads /proc, and with thousands of series takes milliseconds.
+        text, content_type = await asyncio.to_thread(self._office.metrics)
         return web.Response(body=text, headers={"Content-Type": content_type})
 
     async def _status(self, _: web.Request) -> web.Response:

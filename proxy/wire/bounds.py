@@ -18,4 +18,6 @@ class Bounds(NamedTuple):
     replay_bytes: int
     spool_bytes: int
     drain_bytes: int
+    message_bytes: int
     drains: int
+    connections: int

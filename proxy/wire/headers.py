@@ -53,6 +53,12 @@ INTENDED_DIFFERENCES = (
     ),
     ("answer", "Date", "added where the endpoint sent none"),
     ("answer", "x-weir-exchange", "added: the id of the usage record"),
+    (
+        "answer",
+        "x-goog-upload-url, x-goog-upload-control-url in a good answer to an upload",
+        "of the gateway: its scheme and host, the same path and query, and ?weir_upload=",
+    ),
+    ("request", "?weir_upload=", "dropped: it says where the upload began, and for whom"),
     ("request", "X-HTTP-Method-Override", "refused with 400"),
     (
         "request",
@@ -61,6 +67,8 @@ INTENDED_DIFFERENCES = (
     ),
     ("both", "a repeated field whose spelling varies", "the first spelling for all of them"),
     ("answer", "1xx answers and trailers", "dropped"),
+    ("both", "Sec-WebSocket-Key, -Accept, -Version, -Extensions", "of one hop only; compression is declined"),
+    ("both", "the fragments of a WebSocket message", "one frame"),
 )
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")

@@ -16,7 +16,6 @@ from proxy.endpoint import Endpoint
 from proxy.exchange import Exchange, Intent, Operation, RequestHead, ResponseHead
 from proxy.gemini.credentials import without_credentials
 from proxy.gemini.intent import read_intent
-from proxy.gemini.meter import Meter, meter_for
 from proxy.gemini.skeleton import REQUEST_BYTES, Skeleton
 from proxy.plugin import Clock
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
@@ -24,10 +23,12 @@ from proxy.usage import Outcome
 from proxy.wire.bounds import Bounds
 from proxy.wire.credentials import CredentialFailed, Credentials
 from proxy.wire.headers import OF_THIS_HOP, BadHeader, decode, end_to_end, put_credential
+from proxy.wire.metering import Metering
 from proxy.wire.patience import Interrupted, Patience
 from proxy.wire.pool import ONE_WRITE, Answer, AnswerBroke, Pool
 from proxy.wire.request_body import RequestBody
 from proxy.wire.response import RelayedResponse, refusal_response
+from proxy.wire.uploads import OVER, Uploads
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ class HttpRelay:
         pool: Pool,
         credentials: Credentials,
         drains: Drains,
+        uploads: Uploads,
         clock: Clock,
         bounds: Bounds,
     ) -> None:
@@ -74,6 +76,7 @@ class HttpRelay:
         self._pool = pool
         self._credentials = credentials
         self._drains = drains
+        self._uploads = uploads
         self._clock = clock
         self._bounds = bounds
         self._patience = Patience()
@@ -126,8 +129,6 @@ class HttpRelay:
     async def open(self, endpoint: Endpoint) -> ResponseHead:
         if self._caller_left:
             raise CallerGone("it left before anything was sent")  # draining is for what already runs
-        if self._operation.api == "live" or "websocket" in (self._head.headers.get("upgrade") or "").lower():
-            raise Refusal(501, "WebSocket sessions are not relayed yet.", reason="LIVE_NOT_BUILT")
         fields = await self._fields_for(endpoint)
         target = without_credentials(self._head.target)
         try:
@@ -143,7 +144,9 @@ class HttpRelay:
         answer = self._answer
         assert answer is not None, "nothing was opened"
         self._body.let_go()
-        meter = meter_for(self._operation, answer.head)
+        meter = Metering(self._operation, answer.head)
+        if 200 <= answer.head.status < 300:
+            self._uploads.rewrite(answer.fields, exchange, self._request)
         answer.fields.extend(exchange.reply_headers)
         whole = False
         try:
@@ -161,8 +164,8 @@ class HttpRelay:
             upstream = stop.reason == "upstream_idle"
             self._break_off(exchange, Outcome.UPSTREAM_BROKE if upstream else Outcome.CLIENT_GONE, stop.reason)
         finally:
-            exchange.usage, exchange.usage_state = meter.finish(complete=whole)
-            exchange.reason = exchange.reason or meter.error_in_stream  # an error of Google's inside its 200
+            exchange.usage, exchange.usage_state, error = meter.finish(complete=whole)
+            exchange.reason = exchange.reason or error  # an error of Google's inside its 200
 
     async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         if self._caller_left:
@@ -170,11 +173,14 @@ class HttpRelay:
         if self.response is not None and self.response.prepared:
             self._abort()
             return
-        self.response = refusal_response(refusal, self._operation, exchange.reply_headers)
+        fields = exchange.reply_headers
+        if refusal is exchange.continuation:
+            fields = [*fields, OVER]
+        self.response = refusal_response(refusal, self._operation, fields)
         if self._body.unasked:
             self.response.force_close()  # whether the body comes is the caller's guess; only a new connection is sure
 
-    async def _relay_at_once(self, exchange: Exchange, answer: Answer, meter: Meter) -> None:
+    async def _relay_at_once(self, exchange: Exchange, answer: Answer, meter: Metering) -> None:
         """A small answer: read it all, then send head and body in one write."""
         pieces = []
         while piece := await answer.read():
@@ -186,7 +192,7 @@ class HttpRelay:
         await self._begin(exchange, response)
         await self._down(exchange, response.write_eof, body)
 
-    async def _relay_piecewise(self, exchange: Exchange, answer: Answer, meter: Meter) -> None:
+    async def _relay_piecewise(self, exchange: Exchange, answer: Answer, meter: Metering) -> None:
         """Every piece goes down as it comes, before anybody looks at it; a slow caller slows the endpoint."""
         response = RelayedResponse(answer.head, answer.fields, at_once=False)
         await self._begin(exchange, response)

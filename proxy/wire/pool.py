@@ -1,6 +1,6 @@
 """Connections to the endpoints, behind one narrow seam: send a request, get an `Answer` to read.
 
-The HTTP relay is its only user. This road goes through aiohttp's ClientSession with everything that could
+The relays are its only users. This road goes through aiohttp's ClientSession with everything that could
 change a request or repeat it switched off: retries, redirects, cookies, decompression, invented headers.
 """
 
@@ -15,7 +15,9 @@ from proxy.endpoint import Endpoint
 from proxy.exchange import Headers, ResponseHead
 from proxy.refusal import EndpointFailed
 from proxy.wire.bounds import Bounds
+from proxy.wire.handshake import dial
 from proxy.wire.headers import BadHeader, decode, end_to_end
+from proxy.wire.leg import Leg
 from proxy.wire.patience import Interrupted, Patience
 from proxy.wire.request_body import RequestBody
 
@@ -74,13 +76,15 @@ class Pool:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._session: ClientSession | None = None
+        self._connector: aiohttp.TCPConnector | None = None
 
     async def start(self) -> None:
         bounds = self._bounds
+        # limit=0: the default of 100 connections would queue the 101st exchange without a word.
+        # pool idle time below any front end's, so that we never write into a connection being closed.
+        self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=bounds.pool_idle_seconds, ttl_dns_cache=30)
         self._session = ClientSession(
-            # limit=0: the default of 100 connections would queue the 101st exchange without a word.
-            # pool idle time below any front end's, so that we never write into a connection being closed.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=bounds.pool_idle_seconds, ttl_dns_cache=30),
+            connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -141,6 +145,11 @@ class Pool:
             # A body that never left us proves that the request was not run; a request without one proves nothing.
             raise EndpointFailed(reason, sent=not (body.exists and upload.bytes_written == 0)) from None
         return self._checked(response, upload, patience)
+
+    async def dial(self, endpoint: Endpoint, target: str, fields: CIMultiDict[str], protocols: list[str]) -> Leg:
+        """Open a WebSocket session. Raises EndpointFailed, or HandshakeRefused."""
+        assert self._connector is not None, "the pool is not started"
+        return await dial(self._connector, URL(endpoint.url + target, encoded=True), fields, protocols, self._bounds)
 
     async def _data(self, fields: CIMultiDict[str], body: RequestBody) -> object:
         if not body.exists:

@@ -8,25 +8,31 @@ caller leaves, aiohttp cancels the handler, and the exchange goes on to its orde
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
 
-from proxy.exchange import UNKNOWN, Exchange, Headers, RequestHead
+from proxy.exchange import UNKNOWN, Exchange, Headers, Operation, RequestHead
+from proxy.gemini.errors import render
 from proxy.gemini.paths import parse_operation
 from proxy.gemini.visibility import hidden_usage
 from proxy.plugin import Clock
 from proxy.refusal import Refusal
 from proxy.wire.bounds import Bounds
 from proxy.wire.credentials import Credentials
+from proxy.wire.door import Door, Visitor, bind
 from proxy.wire.guard import Rejected, accepted_target, assert_c_parser
+from proxy.wire.handshake import is_handshake
 from proxy.wire.http_relay import Drains, HttpRelay
+from proxy.wire.live_relay import LiveRelay
 from proxy.wire.pool import READ_BUFFER, Pool
 from proxy.wire.request_body import RequestBody
 from proxy.wire.response import refusal_response
+from proxy.wire.uploads import Uploads
 
 Run = Callable[[Exchange], Awaitable[None]]
 
@@ -39,23 +45,31 @@ _log = logging.getLogger("proxy.wire")
 class PublicListener:
     """Listens, and keeps account of the exchanges under way."""
 
-    def __init__(self, run: Run, clock: Clock, bounds: Bounds) -> None:
+    def __init__(self, run: Run, clock: Clock, bounds: Bounds, uploads: Uploads) -> None:
         self._run = run
         self._clock = clock
         self._bounds = bounds
+        self._uploads = uploads
         self._pool = Pool(bounds)
         self._credentials = Credentials()
         self._drains = Drains(bounds.drains)
-        self._stopping = False
+        self._cutting = False
         self._exchanges: set[asyncio.Task[None]] = set()
         self._server: _Server | None = None
-        self._runner: web.ServerRunner | None = None
-        self._site: web.BaseSite | None = None
+        self._address: tuple[str, int] | None = None
 
-    async def start(self, address: str) -> None:
-        """Open the upstream pool and listen on "HOST:PORT". Raises OSError when the address is taken."""
+    async def start(
+        self, address: str, sockets: Sequence[socket.socket] | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """Open the upstream pool and listen on "HOST:PORT", or on sockets that listen there already.
+
+        Raises OSError when the address is taken.
+        """
         assert_c_parser()
         await self._pool.start()
+        if sockets is None:
+            sockets = await asyncio.to_thread(bind, address)
+        self._address = sockets[0].getsockname()[:2]
         self._server = _Server(
             self._handle,
             handler_cancellation=True,  # else a caller that leaves is noticed only at the next write
@@ -68,43 +82,49 @@ class PublicListener:
             max_line_size=self._bounds.header_bytes,
             max_field_size=self._bounds.header_bytes,
             max_headers=MAX_HEADERS,
+            most=self._bounds.connections,
+            full=_full(),
         )
-        self._runner = web.ServerRunner(self._server)
-        await self._runner.setup()
-        host, _, port = address.rpartition(":")
-        self._site = web.TCPSite(self._runner, host.strip("[]"), int(port))
-        await self._site.start()
+        await self._server.open(sockets, tls)
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens; the port is the real one when 0 was asked for."""
-        assert self._runner is not None
-        name = self._runner.addresses[0]
-        return name[0], name[1]
+        assert self._address is not None
+        return self._address
 
     @property
     def in_flight(self) -> int:
         return len(self._exchanges)
 
+    @property
+    def connections(self) -> int:
+        return len(self._server.inside) if self._server else 0
+
+    @property
+    def turned_away(self) -> int:
+        """Connections beyond `[server] connections`, since the start."""
+        return self._server.turned_away if self._server else 0
+
     async def stop(self) -> None:
-        """Accept nothing more, let the exchanges end within `[server.timeouts] shutdown`, then cut the rest."""
-        self._stopping = True
-        if self._site is not None:
-            await self._site.stop()
+        """Let nobody in, let the exchanges end within `[server.timeouts] shutdown`, then cut the rest."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._bounds.shutdown_seconds
         if self._server is not None:
-            self._server.pre_shutdown()  # idle connections close now, the others after the answer under way
-        if self._exchanges:
-            _, left = await asyncio.wait(self._exchanges, timeout=self._bounds.shutdown_seconds)
+            await self._server.shut(self._bounds.shutdown_seconds)
+        if self._exchanges:  # also those whose callers have left
+            _, left = await asyncio.wait(self._exchanges, timeout=max(0.0, until - loop.time()))
+            self._cutting = True
             for task in left:
                 task.cancel()
             if left:
                 await asyncio.wait(left, timeout=LAST_SECONDS)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._server is not None:
+            await self._server.shutdown(LAST_SECONDS)
         await self._pool.stop()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._stopping:  # accepted while the listener was being closed
+        if self._cutting:  # nothing that begins now would end
             return rejection(503, "The gateway is stopping; try again.", "STOPPING")
         try:
             target = accepted_target(request)
@@ -123,33 +143,17 @@ class PublicListener:
         assert relay.response is not None, "an exchange ended without an answer"
         return relay.response
 
-    async def _run_to_end(self, exchange: Exchange, relay: HttpRelay) -> None:
+    async def _run_to_end(self, exchange: Exchange, relay: HttpRelay | LiveRelay) -> None:
         try:
             await self._run(exchange)
         finally:
             relay.close()
 
-    def _exchange(self, request: web.BaseRequest, target: str) -> tuple[Exchange, HttpRelay]:
+    def _exchange(self, request: web.BaseRequest, target: str) -> tuple[Exchange, HttpRelay | LiveRelay]:
+        target, continuation = self._uploads.open(target)
         head = RequestHead(request.method, target, Headers(request.raw_headers), _peer(request.transport))
         operation = parse_operation(request.method, target)
-        body = RequestBody(
-            request.content,
-            exists=request.body_exists,
-            length=request.content_length,
-            bounds=self._bounds,
-            ask_for_it=_continue(request),
-        )
-        relay = HttpRelay(
-            request,
-            head,
-            operation,
-            body,
-            pool=self._pool,
-            credentials=self._credentials,
-            drains=self._drains,
-            clock=self._clock,
-            bounds=self._bounds,
-        )
+        relay = self._relay(request, head, operation)
         now = self._clock.time()
         exchange = Exchange(
             id=new_id(now),
@@ -159,22 +163,56 @@ class PublicListener:
             received_at=now,
             started=self._clock.monotonic(),
             hides_usage=hidden_usage(operation, request.method, target, head.headers),
+            continuation=continuation,
         )
+        if isinstance(relay, LiveRelay):
+            relay.reply_headers = exchange.reply_headers
         return exchange, relay
 
+    def _relay(self, request: web.BaseRequest, head: RequestHead, operation: Operation) -> HttpRelay | LiveRelay:
+        if is_handshake(request):
+            return LiveRelay(
+                request,
+                head,
+                operation,
+                pool=self._pool,
+                credentials=self._credentials,
+                clock=self._clock,
+                bounds=self._bounds,
+            )
+        body = RequestBody(
+            request.content,
+            exists=request.body_exists,
+            length=request.content_length,
+            bounds=self._bounds,
+            ask_for_it=_continue(request),
+        )
+        return HttpRelay(
+            request,
+            head,
+            operation,
+            body,
+            pool=self._pool,
+            credentials=self._credentials,
+            drains=self._drains,
+            uploads=self._uploads,
+            clock=self._clock,
+            bounds=self._bounds,
+        )
 
-class _Server(web.Server):
+
+class _Server(Door):
     """aiohttp's server with our answers to what its parser refuses.
 
     `__call__` makes the protocol of a connection; overriding it is the only way to have our own. Pinned by
     tests/wire/test_aiohttp_private.py.
     """
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> "_Connection":
         return _Connection(self, loop=self._loop, **self._kwargs)
 
 
-class _Connection(RequestHandler):
+class _Connection(Visitor):
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -196,6 +234,21 @@ def rejection(code: int, message: str, reason: str) -> web.StreamResponse:
     response = refusal_response(Refusal(code, message, reason=reason), UNKNOWN, [])
     response.force_close()
     return response
+
+
+def _full() -> bytes:
+    """The whole answer to a connection too many. Not a silent close: a caller's SDK shows this to its user."""
+    refusal = Refusal(503, "The gateway has as many connections as it may have; try again.", reason="CONNECTIONS")
+    body = render(refusal, UNKNOWN)
+    head = (
+        "HTTP/1.1 503 Service Unavailable",
+        "Content-Type: application/json; charset=UTF-8",
+        f"Content-Length: {len(body)}",
+        "Retry-After: 1",
+        "Server: weir",
+        "Connection: close",
+    )
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
 
 
 def new_id(now: float) -> str:

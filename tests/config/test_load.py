@@ -207,13 +207,42 @@ BAD: dict[str, tuple[str, str]] = {
         "would send the credential in the clear",
     ),
     "no time at all": (swap('"20m"', '"0s"'), "server.timeouts.first_byte: expected more than 0s"),
+    "short seal": (
+        swap('state = "var"', 'state = "var"\nseal = "env:WEIR_TEST_KEY"'),
+        "server.seal: expected at least 32 characters",
+    ),
+    "no life": (
+        swap('state = "var"', 'state = "var"\nupload_life = "0s"'),
+        "server.upload_life: expected more than 0s",
+    ),
+    "public url without a scheme": (
+        swap('state = "var"', 'state = "var"\npublic_url = "gw.example"'),
+        'server.public_url: expected "https://HOST", with a path or without, found "gw.example"',
+    ),
+    "public url with a query": (
+        swap('state = "var"', 'state = "var"\npublic_url = "https://gw.example/?x=1"'),
+        "server.public_url: expected",
+    ),
     "secret as a number": (swap('"env:WEIR_TEST_KEY"', "12345678"), "credential.api_key: expected text, found int"),
     "secret of two lines": (swap("env:WEIR_TEST_KEY", "env:WEIR_TWO_LINES"), "the secret holds a line break"),
     "match": (swap('match = "/**"', 'match = "**"'), 'routes.gemini.match: expected a path that starts with "/"'),
     "no routes": (GOOD.partition("[[routes]]")[0], "routes: expected at least one [[routes]]"),
-    "workers to come": (
+    "no workers": (swap('state = "var"', 'state = "var"\nworkers = 0'), "server.workers: expected 1 or more, found 0"),
+    "no connections": (
+        swap('state = "var"', 'state = "var"\nconnections = 0'),
+        "server.connections: expected 1 or more, found 0",
+    ),
+    "limits counted apart": (
         swap('state = "var"', 'state = "var"\nworkers = 4'),
-        "server.workers: found 4; more than one process is still to come",
+        "server.workers: each of 4 workers would count the limits of acme, studio for itself; use workers = 1 until",
+    ),
+    "uploads sealed apart": (
+        swap('state = "var"', 'state = "var"\nworkers = 4'),
+        "server.seal: an upload begun at one worker goes on at another, which must know its seal; add seal = ",
+    ),
+    "half a tls": (
+        swap('state = "var"', 'state = "var"\ntls = { certificate = "cert.pem" }'),
+        'server.tls: the key "key" is missing',
     ),
     "store to come": (
         swap('state = "var"', 'state = "var"\nstore = "valkey://localhost:6379/0"'),
@@ -250,14 +279,37 @@ def test_limits_that_nobody_keeps_are_warned_of(tmp_path: Path) -> None:
     assert "everybody who reaches the port may use your keys" in settings.warnings[0]
 
 
+def test_several_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_TEST_SEAL", "s" * 32)
+    text = swap('state = "var"', 'state = "var"\nworkers = 4\nseal = "env:WEIR_TEST_SEAL"').replace("limits = [", "# [")
+    settings = settings_of(text.replace('"team_quota"]', '"team_quota", "pacing"]'), tmp_path)
+    assert settings.server.workers == 4
+    assert settings.warnings == ("plugins.pacing: each of 4 workers keeps a pace of its own; endpoints see their sum",)
+
+
+def test_tls_files_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
+    text = swap('state = "var"', 'state = "var"\ntls = { certificate = "tls/cert.pem", key = "/etc/key.pem" }')
+    tls = settings_of(text, tmp_path).server.tls
+    assert tls is not None
+    assert (tls.certificate, tls.key) == (tmp_path / "tls" / "cert.pem", Path("/etc/key.pem"))
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read it: No such file or directory; name another with -c FILE"):
         load(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize("url", ["https://gw.example", "https://gw.example:8443/gemini/v2/", "http://[::1]:8080"])
+def test_what_callers_call_us(url: str, tmp_path: Path) -> None:
+    text = swap('state = "var"', f'state = "var"\npublic_url = "{url}"\nupload_life = "1h"')
+    server = settings_of(text, tmp_path).server
+    assert (server.public_url, server.upload_life, server.seal) == (url, 3600.0, None)
+
+
 def test_commands_that_need_no_secret_ask_for_none(tmp_path: Path) -> None:
     file = tmp_path / "routes.toml"
-    file.write_text(swap("env:WEIR_TEST_KEY", "env:WEIR_UNSET"))
+    text = swap("env:WEIR_TEST_KEY", "env:WEIR_UNSET")
+    file.write_text(text.replace('state = "var"', 'state = "var"\nseal = "env:WEIR_UNSET"'))
     credential = load(file, with_secrets=False).upstreams["gemini"][0].credential
     assert isinstance(credential, ApiKey)
     assert credential.secret.reveal() == ""

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from proxy.usage import Outcome, Usage, UsageRecord
@@ -20,6 +20,7 @@ TIMEOUT_SECONDS = 90.0
 FOREIGN = ("GOOGLE_", "GEMINI_", "OPENAI_", "LANGCHAIN_", "LANGSMITH_", "PYTHON", "NODE_", "HTTP_PROXY", "HTTPS_PROXY")
 
 CHANGED = frozenset({"host", "connection", "content-length", "x-goog-api-key", "authorization"})
+CHANGED |= {"sec-websocket-key", "sec-websocket-extensions"}  # of one hop
 
 
 class Received(NamedTuple):
@@ -63,26 +64,24 @@ def run(
     environment: Mapping[str, str] | None = None,
     *,
     same_bodies: bool = True,
+    told: Callable[[str], str] = str,
 ) -> Run:
     """Run the program both ways, and check everything that holds for any client.
 
     Args:
         calls: what the program does, in its order.
         same_bodies: False for a program that says something else each time it runs.
+        told: the URL that the program is told instead of one of ours.
     """
     recorded, received = len(gateway.records), len(_ledger(simulator))
     processes = [
-        _start(command, {**(environment or {}), "WEIR_URL": url, "WEIR_KEY": key})
+        _start(command, {**(environment or {}), "WEIR_URL": told(url), "WEIR_KEY": key})
         for url, key in ((simulator, DIRECT_KEY), (gateway.url, gateway.key))
     ]
     direct, through = [_finish(process) for process in processes]
     assert through == direct
 
-    records = gateway.records_after(recorded, len(calls))
-    assert [Call(record.operation, record.model, record.status or 0) for record in records] == list(calls)
-    for record in records:
-        _check(record, gateway)
-
+    records = _recorded(gateway, recorded, calls)
     arrived = _ledger(simulator)[received:]
     _check_upstream(
         [request for request in arrived if request.key == DIRECT_KEY],
@@ -91,6 +90,15 @@ def run(
     )
     assert not any(request.key not in (DIRECT_KEY, UPSTREAM_KEY) or request.holds(gateway.key) for request in arrived)
     return Run(through, records)
+
+
+def run_through(
+    gateway: Gateway, command: Sequence[str], calls: Sequence[Call], environment: Mapping[str, str] | None = None
+) -> Run:
+    """Run the program through the gateway alone: for one that by its nature sees something else each time."""
+    recorded = len(gateway.records)
+    output = _finish(_start(command, {**(environment or {}), "WEIR_URL": gateway.url, "WEIR_KEY": gateway.key}))
+    return Run(output, _recorded(gateway, recorded, calls))
 
 
 def counts(usage: Usage | None) -> dict[str, int]:
@@ -124,6 +132,14 @@ def _finish(process: subprocess.Popen[str]) -> str:
         output, errors = process.communicate()
     assert process.returncode == 0, f"{process.args!r} ended with {process.returncode}:\n{output}\n{errors}"
     return output
+
+
+def _recorded(gateway: Gateway, before: int, calls: Sequence[Call]) -> list[UsageRecord]:
+    records = gateway.records_after(before, len(calls))
+    assert [Call(record.operation, record.model, record.status or 0) for record in records] == list(calls)
+    for record in records:
+        _check(record, gateway)
+    return records
 
 
 def _check(record: UsageRecord, gateway: Gateway) -> None:

@@ -63,6 +63,55 @@ async def test_an_upload_address_is_good_once(caller: Caller) -> None:
     assert (first.status, second.status) == (200, 403)
 
 
+MULTIPART = (
+    b"--cut\r\nContent-Type: application/json\r\n\r\n"
+    b'{"file": {"displayName": "weir"}}\r\n'
+    b"--cut\r\nContent-Type: image/png\r\n\r\n\x00\r\npicture\r\n--cut--\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "body"),
+    [
+        ("/upload/v1beta/files", {"Content_Type": "image/png"}, b"\x00\r\npicture"),
+        ("/upload/v1beta/files?uploadType=media", {"Content_Type": "image/png"}, b"\x00\r\npicture"),
+        (
+            "/upload/v1beta/files",
+            {"X_Goog_Upload_Protocol": "raw", "X_Goog_Upload_Header_Content_Type": "image/png"},
+            b"\x00\r\npicture",
+        ),
+        ("/upload/v1beta/files?uploadType=multipart", {"Content_Type": "multipart/related; boundary=cut"}, MULTIPART),
+        (
+            "/upload/v1beta/files",
+            {"X_Goog_Upload_Protocol": "multipart", "Content_Type": 'multipart/related; boundary="cut"'},
+            MULTIPART,
+        ),
+    ],
+)
+async def test_an_upload_in_one_request_and_its_download(
+    caller: Caller, path: str, headers: dict[str, str], body: bytes
+) -> None:
+    reply = await caller.send("POST", path, body, key="a", **headers)
+    file = reply.document["file"]
+    got = await caller.get(f"/v1beta/{file['name']}:download?alt=media", key="a")
+    other = await caller.get(f"/v1beta/{file['name']}:download?alt=media", key="b")
+
+    assert (file["sizeBytes"], file["mimeType"]) == ("10", "image/png")
+    assert file["displayName"] == ("weir" if body is MULTIPART else "")
+    assert (got.status, got.headers["Content-Type"], got.body) == (200, "image/png", b"\x00\r\npicture")
+    assert other.status == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X_Goog_Upload_Protocol": "resumable"}, {"X_Goog_Upload_Protocol": "multipart"}, {"X_Goog_Upload_Protocol": "?"}],
+)
+async def test_an_upload_that_begins_like_none_is_refused(caller: Caller, headers: dict[str, str]) -> None:
+    reply = await caller.send("POST", "/upload/v1beta/files", b"{}", key="a", **headers)
+
+    assert reply.status == 400
+
+
 async def test_a_file_is_its_owners_alone(caller: Caller) -> None:
     file = await upload(caller, key="a")
     name = file["name"]
