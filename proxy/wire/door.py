@@ -131,6 +131,7 @@ class Door(web.Server):
             return await self._handler(request)
         finally:
             visitor.idle_since = time.monotonic()
+            visitor.answered += 1
 
     def _request(
         self,
@@ -150,6 +151,12 @@ class Visitor(RequestHandler):
         super().__init__(door, **kwargs)
         self.door = door
         self.idle_since: float | None = None  # None while a request is under way
+        self.answered = 0  # requests
+
+    @property
+    def between_requests(self) -> bool:
+        """No request has come whose answer has not gone. aiohttp counts a request at the end of its head."""
+        return self._request_count == self.answered
 
     def idle_for(self, since: float) -> float:
         """Seconds without a request, counted from `since` on."""

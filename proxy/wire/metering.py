@@ -34,9 +34,10 @@ class Metering:
         if not self._broken:
             try:
                 usage, state = self._meter.finish(complete=complete)
-                return usage, state, self._meter.error_in_stream
             except Exception:
                 self._fail()
+            else:
+                return usage, state, self._meter.error_in_stream
         return None, UsageState.NONE, None
 
     def _fail(self) -> None:

@@ -25,6 +25,7 @@ from proxy.refusal import Refusal
 from proxy.wire.bounds import Bounds
 from proxy.wire.credentials import Credentials
 from proxy.wire.door import Door, Visitor, bind
+from proxy.wire.doubled import rename, restore
 from proxy.wire.guard import Rejected, accepted_target, assert_c_parser
 from proxy.wire.handshake import is_handshake
 from proxy.wire.http_relay import Drains, HttpRelay
@@ -151,7 +152,7 @@ class PublicListener:
 
     def _exchange(self, request: web.BaseRequest, target: str) -> tuple[Exchange, HttpRelay | LiveRelay]:
         target, continuation = self._uploads.open(target)
-        head = RequestHead(request.method, target, Headers(request.raw_headers), _peer(request.transport))
+        head = RequestHead(request.method, target, Headers(restore(request.raw_headers)), _peer(request.transport))
         operation = parse_operation(request.method, target)
         relay = self._relay(request, head, operation)
         now = self._clock.time()
@@ -213,6 +214,12 @@ class _Server(Door):
 
 
 class _Connection(Visitor):
+    """What the parser is fed, and what is said when it refuses it."""
+
+    def data_received(self, data: bytes) -> None:
+        # Between two requests only: bytes of a body are nobody's to change.
+        super().data_received(rename(data) if self.between_requests else data)
+
     def handle_error(
         self,
         request: web.BaseRequest,
