@@ -87,7 +87,7 @@ $(VENV): pyproject.toml tests/requirements.txt
 		echo "making .venv with $$("$$python" --version)"; \
 		"$$python" -m venv --clear .venv; \
 	fi
-	@$(PIP) install -qq --editable '.[uvloop]' --requirement tests/requirements.txt
+	@$(PIP) install -qq --editable '.[google,uvloop]' --requirement tests/requirements.txt
 	@touch $@
 
 .tools/py/%/made: tests/sdk/requirements-%.txt | $(VENV)
@@ -106,7 +106,7 @@ lock: $(VENV) .tools/py/node/made $(addprefix lock-,$(SDKS) node) ## Resolve ane
 	@rm -rf .tools/lock/venv
 	@$(BIN)/python -m venv .tools/lock/venv
 	@.tools/lock/venv/bin/pip install -qq --upgrade 'pip>=25.1' # the first to read dependency groups
-	@.tools/lock/venv/bin/pip install -qq --editable '.[uvloop]' --group test --group lint
+	@.tools/lock/venv/bin/pip install -qq --editable '.[google,uvloop]' --group test --group lint
 	@echo '# What `make` installs into .venv. Written by `make lock` from pyproject.toml.' > tests/requirements.txt
 	@.tools/lock/venv/bin/pip freeze --exclude-editable --exclude pip --exclude setuptools >> tests/requirements.txt
 	@cd tests/node && $(NPM) install --package-lock-only --loglevel=error
