@@ -71,9 +71,8 @@ async def measure(on: Stage, exchanges: int, callers: int, leave: float) -> int:
         f"{spent / each / callers * 1e6:.0f} us of processor time each): {dict(total)}"
     )
     print(f"memory {before[0]:.1f} MB before, {on.memory_mb:.1f} after ({on.memory_mb / before[0] - 1:+.1%})")
-    print(
-        f"descriptors {before[1]} before, {on.descriptors} after; in flight {on.metrics()['weir_exchanges_in_flight']:.0f}"
-    )
+    left = on.metrics()["weir_exchanges_in_flight"]
+    print(f"descriptors {before[1]} before, {on.descriptors} after; {left:.0f} in flight")
     return sum(sum(warm, Counter()).values()) + sum(total.values())
 
 
