@@ -12,6 +12,7 @@ import json
 import random
 import time
 from collections import Counter
+from urllib.request import urlopen
 
 from bench.stage import Stage, stage
 
@@ -53,7 +54,7 @@ async def quiet(on: Stage) -> None:
     """Wait until no exchange runs and the pooled connections have gone their way."""
     while on.metrics()["weir_exchanges_in_flight"]:
         await asyncio.sleep(0.2)
-    await asyncio.sleep(17)  # `pool_idle` is 15 s
+    await asyncio.sleep(32)  # `pool_idle` is 15 s, and aiohttp looks every 15
 
 
 async def measure(on: Stage, exchanges: int, callers: int, leave: float) -> int:
@@ -77,7 +78,13 @@ async def measure(on: Stage, exchanges: int, callers: int, leave: float) -> int:
 
 
 def compare(on: Stage, sent: int) -> None:
-    """Of a caller that left at once, the request may not have reached the gateway: fewer records, never more."""
+    """Of a caller that left at once, the request may not have reached the gateway: fewer records, never more.
+
+    What reached the simulator has its attempt in a record; of a caller that left, an attempt may not have arrived.
+    """
+    with urlopen(f"{on.upstream}/_simulator/ledger", timeout=30) as answer:
+        seen = json.loads(answer.read())["entries"][-1]["number"]
+    attempts = 0
     ids: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
     for file in (on.folder / "var" / "usage").glob("usage-*.jsonl"):
@@ -85,8 +92,10 @@ def compare(on: Stage, sent: int) -> None:
             record = json.loads(line)
             ids[record["id"]] += 1
             outcomes[record["outcome"]] += 1
+            attempts += sum(attempt["sent"] for attempt in record["attempts"])
     doubled = sum(count > 1 for count in ids.values())
     print(f"{sent} requests sent, {len(ids)} records, {doubled} double: {dict(outcomes)}")
+    print(f"{attempts} attempts recorded, {seen} requests seen by the simulator")
 
 
 def main() -> None:

@@ -231,6 +231,7 @@ def bounds_of(server: Server) -> Bounds:
     return Bounds(
         connect_seconds=timeouts.connect,
         first_byte_seconds=timeouts.first_byte,
+        flex_first_byte_seconds=timeouts.flex_first_byte,
         upstream_idle_seconds=timeouts.upstream_idle,
         caller_idle_seconds=timeouts.caller_idle,
         keepalive_seconds=timeouts.keepalive,

@@ -224,6 +224,11 @@ class Supervisor:
                         born.send(signal.SIGTERM)
                     return
                 new.append(worker)
+            if not all(worker.alive for worker in new):
+                self._log.error("restart_refused", reason="a new worker died at once; the old ones go on")
+                for born in new:
+                    born.send(signal.SIGTERM)
+                return
             for worker in new:
                 self._put(worker)
             self._log.info("restarted", pids=[worker.process.pid for worker in new])

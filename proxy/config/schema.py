@@ -25,6 +25,7 @@ class Timeouts(Table, frozen=True, kw_only=True):
 
     connect: Seconds = Seconds(5)  # TCP and TLS to an endpoint
     first_byte: Seconds = Seconds(600)  # from the request's last byte up; a 4K image or a long thought takes minutes
+    flex_first_byte: Seconds = Seconds(1800)  # the same for a request that asks for the flex tier
     upstream_idle: Seconds = Seconds(300)  # between two pieces of an answer
     caller_idle: Seconds = Seconds(60)  # a caller that stops sending its body, or stops reading its answer
     keepalive: Seconds = Seconds(75)  # an idle connection of a caller, and the time to send a head

@@ -4,6 +4,7 @@ Called once per configuration by `snapshot.py`, never per exchange. A plugin tha
 not in that onion at all. The first plugin in the list is the outermost.
 """
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
@@ -39,6 +40,9 @@ def _fenced(layer: ExchangeNext, name: str) -> ExchangeNext:
         try:
             await layer(exchange)
         except Refusal:
+            raise
+        except asyncio.CancelledError:  # only a stop that outlasts its time cancels an exchange
+            exchange.reason = exchange.reason or "GATEWAY_STOPPED"
             raise
         except Exception as error:
             _log.exception("layer_failed", layer=name, exchange=exchange.id)

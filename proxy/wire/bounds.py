@@ -8,6 +8,7 @@ class Bounds(NamedTuple):
 
     connect_seconds: float
     first_byte_seconds: float
+    flex_first_byte_seconds: float
     upstream_idle_seconds: float
     caller_idle_seconds: float
     keepalive_seconds: float

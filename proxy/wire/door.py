@@ -76,6 +76,7 @@ class Door(web.Server):
         self._listeners: list[asyncio.Server] = []
         self._has_tls = False
         self.inside: set[Visitor] = set()
+        self._arriving: set[Visitor] = set()  # accepted, but still without a transport, or in its TLS handshake
         self.turned_away = 0
         self.last_call = False  # every answer from now on ends its connection
 
@@ -119,14 +120,28 @@ class Door(web.Server):
             await asyncio.sleep(_POLL_SECONDS)
 
     def _visitor(self) -> asyncio.Protocol:
-        if len(self.inside) < self._most:
-            return self()
-        self.turned_away += 1
-        return _TurnedAway(self._full)
+        if len(self.inside) + len(self._arriving) >= self._most:
+            self.turned_away += 1
+            return _TurnedAway(self._full)
+        visitor = cast(Visitor, self())
+        self._arriving.add(visitor)
+        if self._has_tls:  # one whose handshake fails is never told to us again
+            late = HANDSHAKE_SECONDS + 1
+            visitor.handshake_timer = self._loop.call_later(late, self._arriving.discard, visitor)
+        return visitor
+
+    def arrived(self, visitor: "Visitor") -> None:
+        """It has a transport now."""
+        if visitor.handshake_timer is not None:
+            visitor.handshake_timer.cancel()
+            visitor.handshake_timer = None
+        self._arriving.discard(visitor)
+        self.inside.add(visitor)
 
     async def _attended(self, request: web.BaseRequest) -> web.StreamResponse:
         visitor = cast(Visitor, request.protocol)
         visitor.idle_since = None
+        visitor.body = request.content
         try:
             return await self._handler(request)
         finally:
@@ -153,10 +168,16 @@ class Visitor(RequestHandler):
         self.idle_since: float | None = None  # None while a request is under way
         self.answered = 0  # requests
 
+        self.body: StreamReader | None = None  # of the last request
+        self.handshake_timer: asyncio.TimerHandle | None = None
+
     @property
     def between_requests(self) -> bool:
-        """No request has come whose answer has not gone. aiohttp counts a request at the end of its head."""
-        return self._request_count == self.answered
+        """Every request that came was answered, and its body has come whole: an early answer leaves that to follow.
+
+        aiohttp counts a request at the end of its head.
+        """
+        return self._request_count == self.answered and (self.body is None or self.body.is_eof())
 
     def idle_for(self, since: float) -> float:
         """Seconds without a request, counted from `since` on."""
@@ -164,7 +185,7 @@ class Visitor(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.idle_since = time.monotonic()
-        self.door.inside.add(self)
+        self.door.arrived(self)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -132,7 +132,15 @@ class HttpRelay:
         fields = await self._fields_for(endpoint)
         target = without_credentials(self._head.target)
         try:
-            answer = await self._pool.send(endpoint, self._head.method, target, fields, self._body, self._patience)
+            answer = await self._pool.send(
+                endpoint,
+                self._head.method,
+                target,
+                fields,
+                self._body,
+                self._patience,
+                flex=self._head.headers.get("x-vertex-ai-llm-shared-request-type") == "flex",
+            )
         except Interrupted as stop:
             raise CallerGone(stop.reason) from None
         if self._answer is not None:

@@ -62,8 +62,10 @@ class Patience:
                 if task.cancelling():
                     task.uncancel()
 
-    def extend(self) -> None:
-        """Something moved: the wait under way begins anew."""
+    def extend(self, seconds: float | None = None) -> None:
+        """Something moved: the wait under way begins anew, with another length if one is given."""
+        if seconds is not None:
+            self._seconds = seconds
         self._deadline = self._loop.time() + self._seconds
 
     def interrupt(self, reason: str) -> None:

@@ -22,6 +22,7 @@ from proxy.wire.patience import Interrupted, Patience
 from proxy.wire.request_body import RequestBody
 
 READ_BUFFER = 64 << 10  # twice this is what aiohttp holds of an answer; 256 KiB doubles memory and gains nothing
+PIECE = 64 << 10  # at most, of an answer at once: `readany` would join all that is buffered, and so would the way down
 ONE_WRITE = 64 << 10  # a body up to this goes out together with its head
 _INVENTED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 _REASON = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9112 section 4
@@ -49,6 +50,10 @@ class Answer:
         self._upload = upload
         self._patience = patience
         self._idle_seconds = idle_seconds
+        connection = response.connection
+        self._lost = connection.protocol.closed if connection is not None and connection.protocol is not None else None
+        if self._lost is not None:
+            self._lost.add_done_callback(self._break)
 
     @property
     def uploading(self) -> bool:
@@ -58,16 +63,24 @@ class Answer:
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises AnswerBroke, or Interrupted when the exchange was."""
         try:
-            return await self._patience.wait(self._response.content.readany(), self._idle_seconds, "upstream_idle")
+            return await self._patience.wait(self._response.content.read(PIECE), self._idle_seconds, "upstream_idle")
         except (aiohttp.ClientError, OSError) as error:
             raise AnswerBroke(type(error).__name__) from error
 
     def close(self) -> None:
         """Let go of it: the connection goes back to the pool if the body was read to its end, else it is cut."""
+        if self._lost is not None:
+            self._lost.remove_done_callback(self._break)
         if self._response.content.at_eof():
             self._response.release()
         else:
             self._response.close()
+
+    def _break(self, _: object) -> None:
+        """aiohttp tells the reader of a body nothing when a bad chunk made it close the connection."""
+        content = self._response.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
 
 
 class Pool:
@@ -111,6 +124,8 @@ class Pool:
         fields: CIMultiDict[str],
         body: RequestBody,
         patience: Patience,
+        *,
+        flex: bool = False,
     ) -> Answer:
         """One try. Raises EndpointFailed, CallerGone, or Interrupted when the exchange was.
 
@@ -118,18 +133,20 @@ class Pool:
         """
         assert self._session is not None, "the pool is not started"
         upload = aiohttp.UploadTracker()
-        body.moved = patience.extend  # the wait for the first byte begins when the last piece has gone up
+        data = await self._data(fields, body)
+        flex = flex or body.asks_for_flex
+        body.moved = lambda: patience.extend(self._first_byte_seconds(flex=flex or body.asks_for_flex))
         request = self._session.request(
             method,
             # The authority comes from the routes file alone; `encoded` keeps the target's bytes.
             URL(endpoint.url + target, encoded=True),
             headers=fields,
-            data=await self._data(fields, body),
+            data=data,
             allow_redirects=False,
             upload_tracker=upload,
         )
         try:
-            response = await patience.wait(request, self._bounds.first_byte_seconds, "first_byte_timeout")
+            response = await patience.wait(request, self._first_byte_seconds(flex=flex), "first_byte_timeout")
         except Interrupted as stop:
             if stop.reason == "first_byte_timeout":
                 raise EndpointFailed("first_byte_timeout", sent=True) from None
@@ -150,6 +167,10 @@ class Pool:
         """Open a WebSocket session. Raises EndpointFailed, or HandshakeRefused."""
         assert self._connector is not None, "the pool is not started"
         return await dial(self._connector, URL(endpoint.url + target, encoded=True), fields, protocols, self._bounds)
+
+    def _first_byte_seconds(self, *, flex: bool) -> float:
+        """From the last piece that went up. Flex calls may queue at Google for half an hour (Gemini fact 6.3)."""
+        return self._bounds.flex_first_byte_seconds if flex else self._bounds.first_byte_seconds
 
     async def _data(self, fields: CIMultiDict[str], body: RequestBody) -> object:
         if not body.exists:

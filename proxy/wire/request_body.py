@@ -29,6 +29,7 @@ class RequestBody:
             the body was read, and a second attempt would then send none under the old Content-Length.
         length: its declared length in bytes, None when it comes chunked.
         received: bytes read from the caller so far.
+        asks_for_flex: the word stood in it, so that its answer is waited for longer; a word elsewhere does no harm.
         failure: why the caller's side ended before the body was whole.
     """
 
@@ -44,6 +45,7 @@ class RequestBody:
         self.exists = exists
         self.length = length
         self.received = 0
+        self.asks_for_flex = False
         self.failure: CallerGone | None = None
         self._content = content
         self._bounds = bounds
@@ -139,6 +141,7 @@ class RequestBody:
                 self.failure = CallerGone(why, stalled=isinstance(error, Interrupted))
                 raise self.failure from error
             self.received += len(piece)
+            self.asks_for_flex = self.asks_for_flex or b'"flex"' in piece
             self._ended = not piece
             return piece
 

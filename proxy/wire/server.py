@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
@@ -141,8 +142,8 @@ class PublicListener:
             if not task.done():
                 relay.caller_left(exchange)
             raise
-        assert relay.response is not None, "an exchange ended without an answer"
-        return relay.response
+        # Without a response the caller left before it could get one: nobody reads this.
+        return relay.response or rejection(499, "The caller left.", "CLIENT_GONE")
 
     async def _run_to_end(self, exchange: Exchange, relay: HttpRelay | LiveRelay) -> None:
         try:
@@ -154,6 +155,9 @@ class PublicListener:
         target, continuation = self._uploads.open(target)
         head = RequestHead(request.method, target, Headers(restore(request.raw_headers)), _peer(request.transport))
         operation = parse_operation(request.method, target)
+        if is_handshake(request) and not operation.model_in_body:
+            # A session on a path that we do not know as Live may well run a model: no GET is only a read then.
+            operation = msgspec.structs.replace(operation, generates=True, model=None)
         relay = self._relay(request, head, operation)
         now = self._clock.time()
         exchange = Exchange(

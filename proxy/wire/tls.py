@@ -57,6 +57,8 @@ def _context(certificate: Path, key: Path) -> ssl.SSLContext:
         mismatch = error.reason == "KEY_VALUES_MISMATCH"
         reason = "the key is not that of the certificate" if mismatch else error.reason or "not PEM files of their kind"
         raise ValueError(f"cannot use {certificate} with the key {key}: {reason}") from None
+    except OSError as error:  # gone since its content was looked at: a renewal is under way
+        raise ValueError(f"cannot read {certificate} or {key}: {error.strerror}") from None
     return context
 
 

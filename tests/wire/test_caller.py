@@ -168,6 +168,58 @@ async def test_the_wait_for_the_first_byte_begins_after_the_upload(
     assert len(upstream.requests[0][1]) == 8000
 
 
+@pytest.mark.parametrize(
+    ("lines", "body", "status"),
+    [
+        ((), b'{"serviceTier": "flex"}', 200),
+        (("X-Vertex-AI-LLM-Shared-Request-Type: flex",), b"{}", 200),
+        ((), b'{"serviceTier": "standard"}', 504),
+    ],
+)
+async def test_a_flex_call_may_take_its_time(
+    lines: tuple[str, ...], body: bytes, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upstream.read(reader)
+        await asyncio.sleep(0.4)
+        writer.write(OK)
+
+    async with raw_upstream(script) as upstream:
+        text = routes(upstream.url, server='timeouts = { first_byte = "100ms", flex_first_byte = "20s" }')
+        async with gateway(tmp_path, text, monkeypatch) as weir:
+            got = await send_bytes(
+                weir.host, weir.port, request_bytes(*lines, f"Content-Length: {len(body)}", body=body)
+            )
+    assert int(got.split()[1]) == status
+
+
+async def test_a_bad_chunk_in_the_middle_ends_the_answer_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiohttp closes such a connection and tells nobody: the caller would wait for `upstream_idle`, minutes."""
+    go_on = asyncio.Event()
+
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upstream.read(reader)
+        writer.write(SSE + chunk(USAGE))
+        await go_on.wait()
+        writer.write(b"zz\r\nnot a chunk\r\n")
+        await writer.drain()
+        await reader.read()
+
+    async with raw_upstream(script) as upstream, gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+        reader, writer = await asyncio.open_connection(weir.host, weir.port)
+        writer.write(request_bytes("Content-Length: 0", target=STREAM, close=False))
+        async with asyncio.timeout(5):
+            await reader.readuntil(USAGE)
+            go_on.set()
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readuntil(b"0\r\n\r\n")
+        writer.close()
+    (record,) = weir.records()
+    assert (record.outcome, record.usage_state) == (Outcome.UPSTREAM_BROKE, UsageState.PARTIAL)
+
+
 async def test_an_older_caller_sees_the_end_of_a_body_without_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

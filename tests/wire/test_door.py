@@ -82,6 +82,18 @@ async def test_a_connection_too_many_is_told_so_and_counted(tmp_path: Path, monk
     assert [record.status for record in weir.records()] == [200] * 3
 
 
+async def test_a_burst_is_counted_before_it_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio accepts a whole queue of connections before the first of them has its transport."""
+    async with gateway(tmp_path, routes("http://127.0.0.1:9", server="connections = 5"), monkeypatch) as weir:
+        async with asyncio.timeout(10):
+            opened = await asyncio.gather(*(asyncio.open_connection(weir.host, weir.port) for _ in range(40)))
+            while weir.app.public.connections + weir.app.public.turned_away < 40:
+                await asyncio.sleep(0.005)
+        assert (weir.app.public.connections, weir.app.public.turned_away) == (5, 35)
+        for _, writer in opened:
+            writer.close()
+
+
 # --- how long it may be silent ------------------------------------------------------------------------------
 
 

@@ -124,6 +124,22 @@ async def test_a_session_is_the_same_through_the_gateway(
     assert record.first_byte_ms is not None
 
 
+@pytest.mark.parametrize("path", [f"{LIVE}/", f"{LIVE}V2", LIVE.replace("google.", "/google."), "/v1beta/anything"])
+async def test_a_path_that_is_not_known_as_live_is_no_way_around_a_model_list(
+    path: str, session: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handshake is a GET, but a session is no read: what we do not know may run any model."""
+    secret = "weir_k1_" + "s" * 40
+    (tmp_path / "keys.toml").write_text(TEAM_KEYS.format(sha256=hashlib.sha256(secret.encode()).hexdigest()))
+    text = routes("http://127.0.0.1:9", plugins='["usage", "auth"]', more='[plugins.auth]\nkeys = "keys.toml"\n')
+    async with gateway(tmp_path, text + '\n[teams.studio]\nmodels = ["cheap"]\n', monkeypatch) as weir:
+        with pytest.raises(WSServerHandshakeError) as refused:
+            await session.ws_connect(weir.url + path, headers={"x-goog-api-key": secret})
+    assert refused.value.status == 403
+    (record,) = weir.records()
+    assert (record.reason, record.attempts) == ("MODEL_UNKNOWN", [])
+
+
 @pytest.mark.parametrize("where", ["header", "key", "access_token", "bearer"])
 async def test_auth_runs_before_the_handshake(
     where: str, session: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -724,6 +740,7 @@ async def test_a_stop_tells_a_caller_that_still_waits(
     assert endpoint.closes == [1001]
     (record,) = weir.records()
     assert (record.outcome, record.status, record.model) == (Outcome.LOST, None, None)
+    assert record.reason == "GATEWAY_STOPPED"
 
 
 async def test_a_handshake_with_a_body_is_an_ordinary_request(
