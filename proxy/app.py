@@ -21,6 +21,7 @@ from proxy.engine.generations import Generations
 from proxy.engine.snapshot import Snapshot, build_plugins
 from proxy.exchange import Exchange, Headers, RawHeaders, RequestHead
 from proxy.gemini.paths import parse_operation
+from proxy.gemini.visibility import hidden_usage
 from proxy.metrics import CONTENT_TYPE, Metrics
 from proxy.plugin import Clock, Services
 from proxy.refusal import Refusal
@@ -112,6 +113,8 @@ class App:
         try:
             await self._generations.current.run(exchange)
         except Refusal as refusal:
+            if exchange.route is None:  # no plugin of any route has written it down
+                self._log.info("no_route", exchange=exchange.id, reason=refusal.reason, path=exchange.request.path)
             await exchange.relay.refuse(exchange, refusal)
         finally:
             exchange.ended = self._clock.monotonic()
@@ -178,13 +181,16 @@ class App:
     async def explain(self, method: str, target: str, headers: RawHeaders) -> Explanation:
         """What would happen to this request, by the plugins' state of now."""
         now = self._clock.time()
+        request = RequestHead(method, target, Headers(headers), "")
+        operation = parse_operation(method, target)
         exchange = Exchange(
             id=new_id(now),
-            request=RequestHead(method, target, Headers(headers), ""),
-            operation=parse_operation(method, target),
+            request=request,
+            operation=operation,
             relay=NoRelay(),
             received_at=now,
             started=self._clock.monotonic(),
+            hides_usage=hidden_usage(operation, method, target, request.headers),
         )
         return await explain(self._generations.current, exchange)
 

@@ -7,6 +7,7 @@ Runs nothing of the chain; asks each plugin of the route in order. What a plugin
 import msgspec
 
 from proxy.endpoint import Endpoint
+from proxy.engine.forward import admit
 from proxy.engine.snapshot import Route, Snapshot
 from proxy.exchange import Exchange, Intent, ResponseHead
 from proxy.refusal import Refusal
@@ -66,6 +67,7 @@ async def explain(snapshot: Snapshot, exchange: Exchange) -> Explanation:
         for name, plugin in zip(route.settings.plugins, route.plugins, strict=True):
             if says := await plugin.explain(exchange):
                 steps.append(Step(name, says))
+        admit(exchange)
     except Refusal as raised:
         refusal = raised
     return Explanation(

@@ -23,10 +23,7 @@ def make_forward(attempt_once: AttemptNext, clock: Clock) -> ExchangeNext:
     """The core of the exchange onion, over a compiled attempt onion."""
 
     async def forward(exchange: Exchange) -> None:
-        exchange.continued()  # where no plugin asked who calls, a bad address has gone unnoticed so far
-        if exchange.hides_usage is not None:
-            message = f"Leave out {exchange.hides_usage}: it would keep the usage of this call from its record."
-            raise exchange.refuse(400, message, reason="USAGE_HIDDEN")
+        admit(exchange)
         held: Endpoint | None = None  # the endpoint whose answer the relay holds
         failure: EndpointFailed | None = None
         for endpoint in _candidates(exchange):
@@ -56,11 +53,23 @@ def make_forward(attempt_once: AttemptNext, clock: Clock) -> ExchangeNext:
             finally:
                 record.ended_ms = _since(exchange, clock)
         if held is None:
+            assert failure is not None, "every attempt ends in an answer or a failure"
             raise _no_answer(exchange, failure)
         exchange.endpoint = held
         await exchange.relay.run(exchange)
 
     return forward
+
+
+def admit(exchange: Exchange) -> None:
+    """What is asked of every exchange, whatever plugins stand around it. Raises Refusal."""
+    exchange.continued()  # where no plugin asked who calls, a bad address has gone unnoticed so far
+    if exchange.hides_usage is not None:
+        message = f"Leave out {exchange.hides_usage}: it would keep the usage of this call from its record."
+        raise exchange.refuse(400, message, reason="USAGE_HIDDEN")
+    if not exchange.candidates:
+        message = "No endpoint is left to take this request."
+        raise exchange.refuse(503, message, reason="NO_ENDPOINT", outcome=Outcome.UPSTREAM_FAILED)
 
 
 def _candidates(exchange: Exchange) -> list[Endpoint]:
@@ -83,11 +92,7 @@ def _since(exchange: Exchange, clock: Clock) -> float:
     return round((clock.monotonic() - exchange.started) * 1000, 1)
 
 
-def _no_answer(exchange: Exchange, failure: EndpointFailed | None) -> Exception:
-    if failure is None:
-        return exchange.refuse(
-            503, "No endpoint is left to take this request.", reason="NO_ENDPOINT", outcome=Outcome.UPSTREAM_FAILED
-        )
+def _no_answer(exchange: Exchange, failure: EndpointFailed) -> Refusal:
     tried = ", ".join(f"{attempt.endpoint}: {attempt.error}" for attempt in exchange.attempts)
     return exchange.refuse(
         _code(exchange, failure),

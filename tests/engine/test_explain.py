@@ -94,3 +94,16 @@ async def test_a_path_of_no_route() -> None:
 async def test_no_secret_of_the_query_is_repeated() -> None:
     explanation, _ = await explained(Knows, Narrows)
     assert "planted" not in repr(explanation)
+
+
+async def test_what_the_core_would_refuse_is_told_too() -> None:
+    """Every candidate out, as when all circuits are open: the real run answers 503."""
+
+    class DropsAll(Plugin):
+        async def explain(self, exchange: Exchange) -> list[str]:
+            exchange.narrow([], "circuit open")
+            return ["all circuits are open"]
+
+    explanation, _ = await explained(Knows, DropsAll)
+    assert explanation.refusal == "503 NO_ENDPOINT: No endpoint is left to take this request."
+    assert len(explanation.excluded) == 3
