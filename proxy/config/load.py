@@ -62,6 +62,7 @@ class _Loader:
         self._document = document
         self._with_secrets = with_secrets
         self._binder = Binder(file.parent, with_secrets=with_secrets)
+        self._blind = Binder(file.parent, with_secrets=False)
         self._problems: list[str] = []
         self._warnings: list[str] = []
 
@@ -87,7 +88,12 @@ class _Loader:
             return self._binder.bind(table, shape, key)
         except BindError as error:
             self._problems.append(error.problem)
-            return None
+        try:
+            self._blind.bind(table, shape, key)  # a secret that is missing must not hide what else is wrong
+        except BindError as error:
+            if error.problem not in self._problems:
+                self._problems.append(error.problem)
+        return None
 
     def _table(self, key: str) -> dict[str, Any]:
         table = self._document.get(key, {})

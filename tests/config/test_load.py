@@ -294,6 +294,13 @@ def test_tls_files_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
     assert (tls.certificate, tls.key) == (tmp_path / "tls" / "cert.pem", Path("/etc/key.pem"))
 
 
+def test_a_missing_secret_hides_nothing_else(tmp_path: Path) -> None:
+    text = swap("env:WEIR_TEST_KEY", "env:WEIR_UNSET").replace("priority = 1", "priorty = 1")
+    unset, unknown = problems_of(text, tmp_path)
+    assert "WEIR_UNSET is not set" in unset
+    assert 'upstreams.gemini.endpoints[1]: unknown key "priorty"' in unknown
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read it: No such file or directory; name another with -c FILE"):
         load(tmp_path / "none.toml")
