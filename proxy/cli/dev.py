@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
-from urllib.error import URLError
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import typer
 
-from proxy.cli.admin import ask_admin
+from proxy.cli.local import ask
 from proxy.cli.settings import load_or_exit
 
 WAIT_SECONDS = 20.0
@@ -36,9 +36,10 @@ def dev(
     team = next(iter(settings.teams))
     with ExitStack() as stack:
         key = _new_key(config, team)
-        stack.enter_context(_child("simulate", "--listen", simulator))
+        upstream = stack.enter_context(_child("simulate", "--listen", simulator))
         gateway = stack.enter_context(_child("serve", "-c", str(config), "--log-level", "warning"))
-        _wait_until_ready(settings.server.admin, gateway)
+        _wait_for("simulator", simulator, "/", upstream)
+        _wait_for("gateway", settings.server.admin, "/readyz", gateway)
         typer.echo(_greeting(settings.server.listen, settings.server.admin, simulator, team, key), err=True)
         stack.enter_context(_child("usage", "tail", "-c", str(config)))
         try:
@@ -67,15 +68,20 @@ def _child(*words: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def _wait_until_ready(admin: str, gateway: subprocess.Popen[bytes]) -> None:
+def _wait_for(part: str, address: str, path: str, process: subprocess.Popen[bytes]) -> None:
+    """Until it answers, whatever it says: a gateway ready before its upstream would fail the first curl."""
     deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline and gateway.poll() is None:
+    while time.monotonic() < deadline and process.poll() is None:
         try:
-            with ask_admin(admin, "/readyz", timeout_seconds=1):
+            with ask(address, path, timeout_seconds=1):
                 return
-        except (URLError, OSError):
-            time.sleep(0.1)
-    typer.echo("the gateway did not start", err=True)
+        except HTTPError as answer:
+            if answer.code != 503:  # the gateway's "not yet"
+                return
+        except OSError:
+            pass  # not listening yet
+        time.sleep(0.1)
+    typer.echo(f"the {part} did not start", err=True)
     raise typer.Exit(1)
 
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from proxy import log
 from proxy.app import App
-from proxy.cli.admin import ask_admin
+from proxy.cli.local import ask
 from proxy.cli.settings import DEFAULT_CONFIG, Config, load_or_exit
 from proxy.config.schema import Settings
 from proxy.engine.explain import Explanation
@@ -44,7 +44,7 @@ def explain(
 def _of_running(settings: Settings, method: str, path: str, headers: list[tuple[str, str]]) -> Explanation | None:
     body = msgspec.json.encode({"method": method, "target": path, "headers": headers})
     try:
-        with ask_admin(settings.server.admin, "/explain", body) as answer:
+        with ask(settings.server.admin, "/explain", body) as answer:
             return msgspec.json.decode(answer.read(), type=Explanation)
     except HTTPError as error:
         typer.echo(f"the gateway at {settings.server.admin} answered {error.code}", err=True)

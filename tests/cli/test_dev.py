@@ -86,6 +86,7 @@ def test_the_curl_it_prints_works_and_one_interrupt_ends_everything(dev: Dev) ->
         words = command[1].replace("curl", str(curl), 1)
         done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, timeout=20, check=True)
         answer = json.loads(done.stdout)
+        assert answer.get("candidates"), answer
         assert answer["candidates"][0]["content"]["parts"][0]["text"]
         until(lambda: "generateContent" in dev.out, dev, process)
         assert "completed" in dev.out
@@ -100,6 +101,17 @@ def test_the_curl_it_prints_works_and_one_interrupt_ends_everything(dev: Dev) ->
     assert dev.err.count(key[0]) == 2, "shown beside the team and in the curl, and never again"
     assert key[0] not in dev.out
     assert "Traceback" not in dev.out + dev.err
+
+
+def test_nothing_is_greeted_before_the_simulator_answers(dev: Dev) -> None:
+    """A busy machine may start the gateway first; the curl that is printed must work all the same."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", dev.ports[8081]))  # taken and not listening: the simulator cannot have it
+        with dev.running() as process:
+            assert process.wait(PATIENCE_SECONDS) == 1
+    assert "the simulator did not start" in dev.err
+    assert "Try:" not in dev.err
+    assert "Traceback" not in dev.err
 
 
 def test_a_signal_to_it_alone_ends_everything(dev: Dev) -> None:
