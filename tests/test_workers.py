@@ -23,7 +23,7 @@ from tests.support.certificate import write_pair
 from tests.support.load import CALL, Load, quick
 from tests.support.raw import RawUpstream, Script, raw_upstream, request_bytes
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 VARIABLES = {"WEIR_TEST_KEY": "endpoint-key", "WEIR_TEST_SEAL": "s" * 32}
 FILE = """
 [server]
@@ -283,7 +283,7 @@ def test_an_address_that_is_taken_is_said_once(taken: str, tmp_path: Path) -> No
             env={**os.environ, **VARIABLES},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
     assert done.returncode == 1

@@ -24,7 +24,7 @@ from tests.sdk.server import free_port
 
 ROOT = Path(__file__).parents[2]
 SECRET = "planted-endpoint-key"
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60.0
 FLASH = "/v1beta/models/gemini-2.5-flash:generateContent"
 ANSWER = b'{"candidates": [], "usageMetadata": {"promptTokenCount": 3, "totalTokenCount": 3}}'
 FILE = """
@@ -62,7 +62,7 @@ def environment(**variables: str) -> dict[str, str]:
 def run_to_end(*words: str, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [str(WEIR), "serve", *words]
     return subprocess.run(
-        command, cwd=cwd, env=environment(**variables), capture_output=True, text=True, timeout=30, check=False
+        command, cwd=cwd, env=environment(**variables), capture_output=True, text=True, timeout=60, check=False
     )
 
 

@@ -17,7 +17,7 @@ WEIR = Path(sys.executable).with_name("weir")
 UPSTREAM_KEY = "the-endpoints-own-key"
 UPSTREAM_KEY_VARIABLE = "WEIR_TEST_UPSTREAM_KEY"
 TEAM = "studio"
-FLUSH_SECONDS = 10.0  # the log is flushed every 50 ms; the rest is for a busy machine
+FLUSH_SECONDS = 60.0  # the log is flushed every 50 ms; the rest is for a busy machine
 POLL_SECONDS = 0.02
 
 ROUTES = """\

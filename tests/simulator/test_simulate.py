@@ -28,14 +28,14 @@ def test_it_says_where_it_listens_and_ends_clean(number: signal.Signals) -> None
 def test_a_taken_port_is_said(tmp_path: object) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = subprocess.run([*COMMAND, "--listen", address], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run([*COMMAND, "--listen", address], capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 1
     assert done.stderr.startswith(f"cannot listen on {address}")
 
 
 def test_a_bad_address_is_refused() -> None:
-    done = subprocess.run([*COMMAND, "--listen", "8081"], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([*COMMAND, "--listen", "8081"], capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 2
     assert "HOST:PORT" in done.stderr

@@ -33,7 +33,7 @@ class Waits(Plugin):
 
 
 async def idle(weir: Gateway) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while weir.app.public.in_flight:
             await asyncio.sleep(0.01)
 
@@ -105,7 +105,7 @@ async def test_a_reader_that_stalls_falls_under_the_drain_policy(
         async with gateway(tmp_path, text, monkeypatch) as weir:
             _, writer = await asyncio.open_connection(weir.host, weir.port, limit=1024)
             writer.write(request_bytes("Content-Length: 0", target=STREAM))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not upstream.requests:
                     await asyncio.sleep(0.01)
                 await idle(weir)
@@ -153,7 +153,7 @@ async def test_the_wait_for_the_first_byte_begins_after_the_upload(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with raw_upstream(answers(OK)) as upstream:
-        text = routes(upstream.url, server='timeouts = { first_byte = "300ms" }')
+        text = routes(upstream.url, server='timeouts = { first_byte = "600ms" }')
         async with gateway(tmp_path, text, monkeypatch) as weir:
             reader, writer = await asyncio.open_connection(weir.host, weir.port)
             writer.write(request_bytes("Transfer-Encoding: chunked"))
@@ -161,7 +161,7 @@ async def test_the_wait_for_the_first_byte_begins_after_the_upload(
                 writer.write(chunk(b"x" * 1000))
                 await asyncio.sleep(0.1)
             writer.write(b"0\r\n\r\n")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 head, _ = await read_message(reader)
             writer.close()
     assert head.startswith(b"HTTP/1.1 200 OK")
@@ -210,7 +210,7 @@ async def test_a_bad_chunk_in_the_middle_ends_the_answer_at_once(
     async with raw_upstream(script) as upstream, gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
         reader, writer = await asyncio.open_connection(weir.host, weir.port)
         writer.write(request_bytes("Content-Length: 0", target=STREAM, close=False))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await reader.readuntil(USAGE)
             go_on.set()
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
@@ -242,7 +242,7 @@ async def test_an_upgrade_that_nobody_needs_is_ignored(
             request = request_bytes(*lines, "Content-Length: 1", body=b"x", close=False)
             reader, writer = await asyncio.open_connection(weir.host, weir.port)
             writer.write(request)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 head, _ = await read_message(reader)
             writer.close()
     assert int(head.split()[1]) == 200

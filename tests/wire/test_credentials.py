@@ -115,7 +115,7 @@ class TestGoogleAccount:
         (token,) = credentials._tokens.values()
         token._account.expiry = (datetime.now(UTC) + left).replace(tzinfo=None)  # google-auth's: naive
         assert (await credentials.field_for(ours, GENERATE) != first) is waits
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert token._refreshing is not None
             await token._refreshing
         assert await credentials.field_for(ours, GENERATE) != first

@@ -57,7 +57,7 @@ async def stops_letting_in(weir: Gateway) -> None:
 
 
 async def test_a_connection_too_many_is_told_so_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with raw_upstream(answer_ok) as upstream, asyncio.timeout(10):
+    async with raw_upstream(answer_ok) as upstream, asyncio.timeout(60):
         async with gateway(tmp_path, routes(upstream.url, server="connections = 2"), monkeypatch) as weir:
             inside = [await asyncio.open_connection(weir.host, weir.port) for _ in range(2)]
             for each in inside:
@@ -85,7 +85,7 @@ async def test_a_connection_too_many_is_told_so_and_counted(tmp_path: Path, monk
 async def test_a_burst_is_counted_before_it_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """asyncio accepts a whole queue of connections before the first of them has its transport."""
     async with gateway(tmp_path, routes("http://127.0.0.1:9", server="connections = 5"), monkeypatch) as weir:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             opened = await asyncio.gather(*(asyncio.open_connection(weir.host, weir.port) for _ in range(40)))
             while weir.app.public.connections + weir.app.public.turned_away < 40:
                 await asyncio.sleep(0.005)
@@ -102,19 +102,19 @@ async def test_silence_before_or_in_a_head_ends_the_connection(
     sent: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = routes("http://127.0.0.1:9", server='timeouts = { keepalive = "300ms" }')
-    async with gateway(tmp_path, text, monkeypatch) as weir, asyncio.timeout(10):
+    async with gateway(tmp_path, text, monkeypatch) as weir, asyncio.timeout(60):
         began = time.monotonic()
         reader, writer = await asyncio.open_connection(weir.host, weir.port)
         writer.write(sent)
         assert await reader.read() == b""
-        assert 0.25 < time.monotonic() - began < 5.0
+        assert 0.25 < time.monotonic() - began < 30.0
         writer.close()
     assert weir.records() == []
 
 
 async def test_a_head_that_drips_has_no_more_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also the second request's on a connection."""
-    async with raw_upstream(answer_ok) as upstream, asyncio.timeout(10):
+    async with raw_upstream(answer_ok) as upstream, asyncio.timeout(60):
         text = routes(upstream.url, server='timeouts = { keepalive = "300ms" }')
         async with gateway(tmp_path, text, monkeypatch) as weir:
             reader, writer = await asyncio.open_connection(weir.host, weir.port)
@@ -138,7 +138,7 @@ async def test_a_head_that_drips_has_no_more_time(tmp_path: Path, monkeypatch: p
 async def test_an_idle_connection_may_ask_once_more_and_is_told_that_it_is_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with raw_upstream(answer_ok) as upstream, asyncio.timeout(10):
+    async with raw_upstream(answer_ok) as upstream, asyncio.timeout(60):
         async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
             reader, writer = await asyncio.open_connection(weir.host, weir.port)
             assert b"connection:" not in (await ask(reader, writer)).lower()
@@ -157,7 +157,7 @@ async def test_an_idle_connection_may_ask_once_more_and_is_told_that_it_is_the_l
 
 async def test_what_is_under_way_is_told_that_it_is_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held()
-    async with raw_upstream(held.script) as upstream, asyncio.timeout(10):
+    async with raw_upstream(held.script) as upstream, asyncio.timeout(60):
         async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
             reader, writer = await asyncio.open_connection(weir.host, weir.port)
             asked = asyncio.create_task(ask(reader, writer))
@@ -174,7 +174,7 @@ async def test_what_is_under_way_is_told_that_it_is_the_last(tmp_path: Path, mon
 async def test_a_connection_that_stays_idle_does_not_hold_up_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with raw_upstream(answer_ok) as upstream, asyncio.timeout(10):
+    async with raw_upstream(answer_ok) as upstream, asyncio.timeout(60):
         async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
             reader, writer = await asyncio.open_connection(weir.host, weir.port)
             await ask(reader, writer)

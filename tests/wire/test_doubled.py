@@ -70,7 +70,7 @@ async def test_a_body_behind_an_early_answer_is_left_alone(
         length = "Transfer-Encoding: chunked" if early else f"Content-Length: {len(body)}"
         # aiohttp sends a head upstream together with the first piece of its body
         writer.write(request_bytes(length, close=False) + (b"1\r\nx\r\n" if early else b""))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             head, _ = await read_message(reader)
             assert int(head.split()[1]) in (403, 413)
             writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if early else body)
@@ -93,7 +93,7 @@ async def test_both_arrive_and_bodies_are_left_alone(tmp_path: Path, monkeypatch
     lines = ("User-Agent: google-genai-sdk/1.75.0", "User-Agent: google-genai-sdk/1.75.0 gl-python/3.11")
     async with raw_upstream(script) as upstream, gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
         reader, writer = await asyncio.open_connection(weir.host, weir.port)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             for _ in range(2):
                 writer.write(request_bytes(*lines, f"Content-Length: {len(TWICE)}", close=False))
                 await asyncio.sleep(0.05)
@@ -111,7 +111,7 @@ async def test_aiohttp_counts_requests_as_their_heads_end(tmp_path: Path, monkey
     async with gateway(tmp_path, routes("http://127.0.0.1:9"), monkeypatch) as weir:
         reader, writer = await asyncio.open_connection(weir.host, weir.port)
         (visitor,) = await visitors(weir)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert (visitor._request_count, visitor.between_requests) == (0, True)
             writer.write(request_bytes("Content-Length: 2", close=False))
             while not visitor._request_count:

@@ -180,7 +180,7 @@ async def ask(host: str, port: int, case: Case, *, echo: bool) -> Answer:
     reader, writer = await asyncio.open_connection(host, port)
     writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + (case.body or b""))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             status_line, *fields = head.removesuffix("\r\n\r\n").split("\r\n")
             headers = [(name, value.strip()) for name, _, value in (field.partition(":") for field in fields)]

@@ -98,7 +98,7 @@ async def client_credentials(provider: Program) -> str:
     )
 
     def post() -> dict[str, Any]:
-        with _open(request, timeout=10) as answer:
+        with _open(request, timeout=60) as answer:
             return dict(json.loads(answer.read()))
 
     return str((await asyncio.to_thread(post))["access_token"])

@@ -37,7 +37,7 @@ async def complete(exchange: Exchange) -> None:
 
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
     """Let the loop and the writer's thread run until it is so."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await true():  # what is awaited happens in a thread that sets no event
             await asyncio.sleep(0)
 
