@@ -316,9 +316,7 @@ async def test_the_next_endpoint_gets_the_same_first_frame(
 
     refusal = lambda: web.Response(status=503)  # noqa: E731
     async with socket_endpoint(script, refusal=refusal) as first, socket_endpoint(second) as endpoint:
-        text = routes(
-            first.url, endpoint.url, plugins=plugins, more=READS, server='timeouts = { first_byte = "2s" }'
-        )
+        text = routes(first.url, endpoint.url, plugins=plugins, more=READS, server='timeouts = { first_byte = "2s" }')
         async with gateway(tmp_path, text, monkeypatch) as weir:
             async with session.ws_connect(weir.url + LIVE) as socket:
                 await socket.send_json(SETUP)
