@@ -5,24 +5,19 @@ README show a whole plugin.
 """
 
 from proxy.endpoint import Endpoint
-from proxy.exchange import (
-    Attempt,
-    Exchange,
-    Exclusion,
-    Headers,
-    Intent,
-    Operation,
-    RequestHead,
-    ResponseHead,
-)
+from proxy.exchange import Attempt, Exchange, Exclusion
+from proxy.head import Headers, RequestHead, ResponseHead
+from proxy.operation import Intent, Operation
 from proxy.plugin import AttemptNext, Clock, ExchangeNext, Fetch, Fetched, NoConfig, Plugin, Services
+from proxy.price import Charge, ChargeLine, Pricing, fixed
 from proxy.principal import Continuation, Principal
+from proxy.record import SCHEMA_VERSION, Prices, UsageRecord, put_charge
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 from proxy.scrub import hide_credentials
 from proxy.store import Denied, Grant, Store, Take
 from proxy.team import Limit, Team, Teams, Unit, Window
 from proxy.units import Bytes, Seconds, Secret
-from proxy.usage import SCHEMA_VERSION, AttemptRecord, Outcome, Usage, UsageRecord, UsageState
+from proxy.usage import AttemptRecord, Outcome, Usage, UsageState
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -31,6 +26,8 @@ __all__ = [
     "AttemptRecord",
     "Bytes",
     "CallerGone",
+    "Charge",
+    "ChargeLine",
     "Clock",
     "Continuation",
     "Denied",
@@ -49,6 +46,8 @@ __all__ = [
     "Operation",
     "Outcome",
     "Plugin",
+    "Prices",
+    "Pricing",
     "Principal",
     "Refusal",
     "RequestHead",
@@ -65,5 +64,7 @@ __all__ = [
     "UsageRecord",
     "UsageState",
     "Window",
+    "fixed",
     "hide_credentials",
+    "put_charge",
 ]

@@ -19,9 +19,11 @@ from proxy.config.schema import Server, Settings
 from proxy.engine.explain import Explanation, NoRelay, explain
 from proxy.engine.generations import Generations
 from proxy.engine.snapshot import Snapshot, build_plugins
-from proxy.exchange import Exchange, Headers, RawHeaders, RequestHead
+from proxy.exchange import Exchange
 from proxy.gemini.paths import parse_operation
+from proxy.gemini.prices import PriceBook
 from proxy.gemini.visibility import hidden_usage
+from proxy.head import Headers, RawHeaders, RequestHead
 from proxy.metrics import CONTENT_TYPE, Metrics
 from proxy.plugin import Clock, Services
 from proxy.refusal import Refusal
@@ -62,6 +64,7 @@ class App:
         self._clock = SystemClock()
         self._store = MemoryStore(self._clock)
         self._teams = Teams(settings.teams)
+        self._prices = PriceBook()
         self._fetcher = Fetcher()
         self._metrics = Metrics(
             lambda: self.public.in_flight, lambda: self.public.connections, lambda: self.public.turned_away
@@ -168,6 +171,7 @@ class App:
             clock=self._clock,
             store=self._store,
             teams=self._teams,
+            prices=self._prices,
             fetch=self._fetcher,
             log=structlog.get_logger("weir").bind(plugin=name),
             state=self._state,

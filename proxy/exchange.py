@@ -11,94 +11,14 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from proxy.endpoint import Endpoint
+from proxy.head import RequestHead, ResponseHead
+from proxy.operation import Intent, Operation
+from proxy.price import Charge
 from proxy.principal import Continuation, Principal
 from proxy.refusal import CallerGone, Refusal
 from proxy.usage import AttemptRecord, Outcome, Usage, UsageState
 
 OnDisconnect = Literal["drain", "cancel"]
-RawHeaders = Sequence[tuple[bytes, bytes]]
-
-
-class Headers:
-    """Header fields as they came: order, case and repeats kept; looked up by name without case."""
-
-    __slots__ = ("raw",)
-
-    def __init__(self, raw: RawHeaders) -> None:
-        self.raw = raw
-
-    def get(self, name: str) -> str | None:
-        """The first field of that name, decoded as UTF-8 (undecodable bytes as surrogates)."""
-        wanted = name.lower().encode()
-        for key, value in self.raw:
-            if len(key) == len(wanted) and key.lower() == wanted:
-                return value.decode("utf-8", "surrogateescape")
-        return None
-
-    def get_all(self, name: str) -> list[str]:
-        wanted = name.lower().encode()
-        return [value.decode("utf-8", "surrogateescape") for key, value in self.raw if key.lower() == wanted]
-
-
-class RequestHead(msgspec.Struct, frozen=True):
-    """What the caller sent before its body."""
-
-    method: str
-    target: str  # raw: path and query byte for byte, ASCII
-    headers: Headers
-    peer: str  # the caller's address; never trusted to be more than the last hop
-
-    @property
-    def path(self) -> str:
-        """The raw target without its query."""
-        return self.target.partition("?")[0]
-
-    @property
-    def query(self) -> str:
-        """The raw query without its `?`; may hold credentials, so it is never logged."""
-        return self.target.partition("?")[2]
-
-
-class ResponseHead(msgspec.Struct, frozen=True):
-    """What an endpoint sent before its body."""
-
-    status: int
-    reason: str
-    headers: Headers
-
-
-class Operation(msgspec.Struct, frozen=True):
-    """What a method and path mean to Gemini; made by `gemini/paths.py`.
-
-    `name` is Google's verb where there is one (`generateContent`, `files.get`), else `unknown`.
-    """
-
-    name: str
-    api: str = "unknown"  # gemini, vertex, openai, interactions, live, unknown
-    model: str | None = None  # from the path; None when the body names it
-    model_in_body: bool = False
-    streams: bool = False  # the path asks for a streamed answer
-    generates: bool = False  # runs a model: metered, and a matter for token quotas
-    account_bound: bool = False  # names something that one account owns (file, cache, batch): no failover
-
-
-UNKNOWN = Operation("unknown")
-
-
-class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request asks for, read from path and body by `gemini/intent.py`. None: not said."""
-
-    model: str | None = None
-    stream: bool = False
-    input_tokens: int = 0  # an estimate, for reservations only
-    input_images: int = 0
-    max_output_tokens: int | None = None  # per candidate
-    candidate_count: int = 1
-    thinking_budget: int | None = None
-    wants_images: bool = False
-    image_size: str | None = None  # "512", "1K", "2K", "4K"
-    image_count: int = 0  # asked for; 0 when no image is
-    service_tier: str | None = None
 
 
 class Exclusion(msgspec.Struct, frozen=True):
@@ -149,6 +69,7 @@ class Exchange:
     __slots__ = (
         "attempts",
         "candidates",
+        "charge",
         "continuation",
         "ended",
         "endpoint",
@@ -159,6 +80,7 @@ class Exchange:
         "intent_read",
         "labels",
         "on_disconnect",
+        "once",
         "operation",
         "outcome",
         "principal",
@@ -210,6 +132,8 @@ class Exchange:
         self.reason: str | None = None
         self.usage: Usage | None = None
         self.usage_state = UsageState.NONE
+        self.charge: Charge | None = None  # once the exchange has ended and was priced
+        self.once: str | None = None  # charged once under this name, such as that of a batch whose results were read
         self.response_bytes = 0
         self.labels: dict[str, str] = {}
         self.intent_read: Intent | None = None

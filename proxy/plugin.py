@@ -17,7 +17,9 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from proxy.endpoint import Endpoint
-from proxy.exchange import Attempt, Exchange, Headers, ResponseHead
+from proxy.exchange import Attempt, Exchange
+from proxy.head import Headers, ResponseHead
+from proxy.record import Prices
 from proxy.store import Store
 from proxy.team import Teams
 
@@ -61,6 +63,7 @@ class Services(msgspec.Struct, frozen=True):
     clock: Clock
     store: Store
     teams: Teams
+    prices: Prices
     fetch: Fetch
     log: FilteringBoundLogger  # the service log, bound to the plugin's name
     state: Path  # the folder of `[server] state`; may not exist yet
@@ -103,6 +106,10 @@ class Plugin:
         would; takes no quota, counts nothing. Raises the Refusal that the real run would raise.
         """
         return []
+
+    def unready(self) -> str | None:
+        """Why this process should get no new exchanges just now, in a few words; None: it should. For `/readyz`."""
+        return None
 
     async def status(self) -> Mapping[str, Any]:
         """The plugin's state for `/status`, as plain JSON values without secrets."""

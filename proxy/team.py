@@ -34,6 +34,7 @@ class Team(msgspec.Struct, frozen=True):
     models: tuple[str, ...] = ()  # shell patterns, case-sensitive
     regions: tuple[str, ...] = ()  # residency: only endpoints of these regions
     limits: tuple[Limit, ...] = ()
+    price_list: str | None = None  # of the price file; None: the parent's, or else what Google charges
 
     def allows_model(self, model: str) -> bool:
         return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
@@ -57,6 +58,11 @@ class Teams(Mapping[str, Team]):
             line.append(team)
             team = self._teams.get(team.parent) if team.parent else None
         return tuple(line)
+
+    def price_list(self, name: str | None) -> str | None:
+        """The name of the price list that a team pays by: its own or its nearest parent's."""
+        lists = (team.price_list for team in self.lineage(name)) if name is not None else ()
+        return next((name for name in lists if name is not None), None)
 
     def __getitem__(self, name: str) -> Team:
         return self._teams[name]

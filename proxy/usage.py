@@ -1,14 +1,12 @@
-"""What an exchange used, and the line the usage log holds of it.
+"""What an exchange used, how it ended, and what was tried.
 
-`Usage` is filled by `gemini/meter.py`, read by quotas and by the usage log. `UsageRecord` is the product
-of the gateway: its field names are a published interface, changed only together with `SCHEMA_VERSION`.
+`Usage` is filled by `gemini/meter.py`, read by quotas and by the usage log, and is a part of each usage record
+(`record.py`): its field names are a published interface.
 """
 
 from enum import StrEnum
 
 import msgspec
-
-SCHEMA_VERSION = 1
 
 
 class Outcome(StrEnum):
@@ -45,8 +43,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     total_tokens: int = 0  # totalTokenCount
     input_by_modality: dict[str, int] = {}
     cached_by_modality: dict[str, int] = {}
+    tool_by_modality: dict[str, int] = {}
     output_by_modality: dict[str, int] = {}
     images: int = 0  # image parts in the answer
+    video_seconds: int = 0  # of all videos together; asked for, since no answer says it (Gemini fact 4.4)
+    video_resolution: str | None = None  # "720p", "1080p", "4k"
     search_queries: int = 0  # groundingMetadata.webSearchQueries
     finish_reasons: tuple[str, ...] = ()
     tier: str | None = None  # serviceTier or trafficType, as sent
@@ -64,32 +65,3 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     status: int | None = None
     error: str | None = None  # EndpointFailed.reason
     sent: bool = False  # the endpoint may have run it, and bill it
-
-
-class UsageRecord(msgspec.Struct, kw_only=True):
-    """One line of the usage log: who, what, where, how it ended, what it used."""
-
-    schema: int = SCHEMA_VERSION
-    time: str  # RFC 3339, UTC: when the request head had arrived
-    id: str
-    route: str | None
-    team: str | None
-    subject: str | None
-    key_id: str | None
-    operation: str
-    model: str | None
-    method: str
-    path: str  # without the query, which may carry credentials
-    endpoint: str | None  # the one whose answer was relayed
-    region: str | None
-    attempts: list[AttemptRecord]
-    outcome: Outcome
-    status: int | None  # sent to the caller; None when it left before a head went out
-    reason: str | None  # of a refusal or a failure
-    first_byte_ms: float | None
-    total_ms: float
-    request_bytes: int
-    response_bytes: int
-    usage_state: UsageState
-    usage: Usage | None
-    labels: dict[str, str]

@@ -33,6 +33,8 @@ def record_of(exchange: Exchange, ended_monotonic: float) -> UsageRecord:
         subject=principal.subject if principal else None,
         key_id=principal.key_id if principal else None,
         operation=exchange.operation.name,
+        api=exchange.operation.api,
+        location=exchange.operation.location,
         model=None if exchange.model is None else _short(exchange.model, _LONGEST_MODEL),
         method=request.method,
         path=_short(_path(request.target), _LONGEST_PATH),
@@ -48,6 +50,7 @@ def record_of(exchange: Exchange, ended_monotonic: float) -> UsageRecord:
         response_bytes=exchange.response_bytes,
         usage_state=exchange.usage_state,
         usage=exchange.usage,
+        once=exchange.once,
         labels={name: _short(str(text), _LONGEST_LABEL) for name, text in exchange.labels.items()},
     )
 

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from proxy.usage import AttemptRecord, Outcome, UsageRecord, UsageState
+from proxy.record import UsageRecord
+from proxy.usage import AttemptRecord, Outcome, UsageState
 
 OUTCOME_STYLES = {
     Outcome.COMPLETED: "green",

@@ -10,7 +10,8 @@ from functools import partial
 
 import structlog
 
-from proxy.exchange import Attempt, Exchange, ResponseHead
+from proxy.exchange import Attempt, Exchange
+from proxy.head import ResponseHead
 from proxy.plugin import AttemptNext, ExchangeNext, Plugin
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 

@@ -9,7 +9,9 @@ import msgspec
 from proxy.endpoint import Endpoint
 from proxy.engine.forward import admit
 from proxy.engine.snapshot import Route, Snapshot
-from proxy.exchange import Exchange, Intent, ResponseHead
+from proxy.exchange import Exchange
+from proxy.head import ResponseHead
+from proxy.operation import Intent
 from proxy.refusal import Refusal
 
 

@@ -6,7 +6,8 @@ request may already be running somewhere (RFC 9110 section 9.2.2).
 """
 
 from proxy.endpoint import Endpoint
-from proxy.exchange import Attempt, Exchange, ResponseHead
+from proxy.exchange import Attempt, Exchange
+from proxy.head import ResponseHead
 from proxy.plugin import AttemptNext, Clock, ExchangeNext
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 from proxy.usage import AttemptRecord, Outcome

@@ -14,7 +14,8 @@ from proxy.endpoint import Endpoint
 from proxy.engine.chain import wrap_attempt, wrap_exchange
 from proxy.engine.forward import make_forward
 from proxy.engine.routes import AmbiguousPath, path_matcher
-from proxy.exchange import Attempt, Exchange, ResponseHead
+from proxy.exchange import Attempt, Exchange
+from proxy.head import ResponseHead
 from proxy.plugin import Clock, ExchangeNext, Plugin, Services
 from proxy.principal import Continuation
 from proxy.refusal import Refusal

@@ -9,7 +9,7 @@ import json
 import math
 from typing import Any
 
-from proxy.exchange import Operation
+from proxy.operation import Operation
 from proxy.refusal import Refusal
 
 DOMAIN = "gemini-weir"

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from proxy.exchange import Intent, Operation
 from proxy.gemini.paths import bare_model
 from proxy.gemini.prompt_size import prompt_size, tokens_of_text
 from proxy.gemini.request_fields import Asked, as_list, dearest_size, read_fields, read_name, values_at
+from proxy.operation import Intent, Operation
 
 # Operations whose body need not be JSON: multipart forms, a partner model's own format, verbs yet unknown.
 _ANY_BODY = frozenset({"audio.transcriptions", "images.edits", "invoke", "rawPredict", "streamRawPredict", "unknown"})

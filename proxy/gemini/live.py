@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from proxy.exchange import Intent, Operation
 from proxy.gemini.answers import ABSENT, Grounding
 from proxy.gemini.paths import bare_model
 from proxy.gemini.prompt_size import prompt_size
 from proxy.gemini.request_fields import read_fields
 from proxy.gemini.skeleton import REQUEST_BYTES, Skeleton
 from proxy.gemini.usage_fields import Reading
+from proxy.operation import Intent, Operation
 from proxy.usage import Usage, UsageState
 
 # RFC 6455 section 7.4.1 and its registry: the endpoint goes away, fails, restarts, asks to come again later.

@@ -7,10 +7,11 @@ says no number that does not follow from the answer's own: what it cannot read i
 
 import zlib
 
-from proxy.exchange import Operation, ResponseHead
 from proxy.gemini.framings import Elements, Events, Framing, One
 from proxy.gemini.inflate import Inflate
 from proxy.gemini.usage_fields import Reading
+from proxy.head import ResponseHead
+from proxy.operation import Operation
 from proxy.usage import Usage, UsageState
 
 _TEXT_TYPES = frozenset({"", "text/plain"})  # JSON goes by these too: an error before the first event, a bare proxy

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from proxy.exchange import UNKNOWN, Operation
+from proxy.operation import UNKNOWN, Operation
 
 
 class _Verb(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from proxy.exchange import Operation
 from proxy.gemini.scalars import count
+from proxy.operation import Operation
 
 Path = tuple[str, ...]
 

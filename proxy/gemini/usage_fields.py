@@ -7,7 +7,6 @@ model wrote into its text is text. It refuses to guess: a count that nobody sent
 
 from typing import Any
 
-from proxy.exchange import Operation
 from proxy.gemini.answers import (
     ABSENT,
     Candidate,
@@ -22,6 +21,7 @@ from proxy.gemini.answers import (
     decode_steps,
 )
 from proxy.gemini.scalars import by_modality, count, word
+from proxy.operation import Operation
 from proxy.usage import Usage
 
 # Google's field -> ours. Native, then Interactions, then OpenAI (whose output is total less prompt, below).

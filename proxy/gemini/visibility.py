@@ -6,7 +6,8 @@ format that is not read (Gemini fact 1.8). It looks at what may run a model only
 
 from urllib.parse import unquote_plus
 
-from proxy.exchange import Headers, Operation
+from proxy.head import Headers
+from proxy.operation import Operation
 
 _READS = frozenset({"GET", "HEAD"})
 _PARAMETERS = frozenset({"fields", "$fields", "callback", "$callback"})  # a part of the answer; JSONP

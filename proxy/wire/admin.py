@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
-from proxy.exchange import RawHeaders
+from proxy.head import RawHeaders
 from proxy.wire.door import bind
 
 

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from proxy.endpoint import ApiKey, Endpoint, GoogleAccount
-from proxy.exchange import Operation
+from proxy.operation import Operation
 
 WAIT_SECONDS = 10.0  # for a first token, or one that ran out
 RETRY_SECONDS = 5.0  # after a failure

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from proxy.endpoint import is_loopback
-from proxy.exchange import Headers
+from proxy.head import Headers
 from proxy.plugin import Fetched
 
 

@@ -14,7 +14,7 @@ from aiohttp import ClientWSTimeout, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from proxy.exchange import Headers, RequestHead, ResponseHead
+from proxy.head import Headers, RequestHead, ResponseHead
 from proxy.refusal import EndpointFailed
 from proxy.wire.bounds import Bounds
 from proxy.wire.headers import OF_THIS_HOP, BadHeader, decode, end_to_end

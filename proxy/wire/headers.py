@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from multidict import CIMultiDict
 
-from proxy.exchange import RawHeaders
+from proxy.head import RawHeaders
 
 HOP_BY_HOP = frozenset(
     {

@@ -13,10 +13,12 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.endpoint import Endpoint
-from proxy.exchange import Exchange, Intent, Operation, RequestHead, ResponseHead
+from proxy.exchange import Exchange
 from proxy.gemini.credentials import without_credentials
 from proxy.gemini.intent import read_intent
 from proxy.gemini.skeleton import REQUEST_BYTES, Skeleton
+from proxy.head import RequestHead, ResponseHead
+from proxy.operation import Intent, Operation
 from proxy.plugin import Clock
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 from proxy.usage import Outcome

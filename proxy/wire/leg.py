@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from aiohttp import ClientWebSocketResponse, WebSocketError, WSMsgType, web
 from multidict import CIMultiDict
 
-from proxy.exchange import Headers, ResponseHead
+from proxy.head import Headers, ResponseHead
 
 CLOSE_SECONDS = 2.0  # for the other side to answer a close frame
 _REASON_BYTES = 123  # RFC 6455 section 5.5: a control frame holds 125 bytes, two of them the code

@@ -15,9 +15,11 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.endpoint import Endpoint
-from proxy.exchange import Exchange, Headers, Intent, Operation, RequestHead, ResponseHead
+from proxy.exchange import Exchange
 from proxy.gemini.credentials import without_credentials
 from proxy.gemini.live import read_setup, status_of_close, told
+from proxy.head import Headers, RequestHead, ResponseHead
+from proxy.operation import Intent, Operation
 from proxy.plugin import Clock
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 from proxy.usage import Outcome

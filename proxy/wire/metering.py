@@ -6,9 +6,10 @@ and ends the metering of that exchange; its record then says that there are no c
 
 import logging
 
-from proxy.exchange import Operation, ResponseHead
 from proxy.gemini.live import LiveMeter
 from proxy.gemini.meter import meter_for
+from proxy.head import ResponseHead
+from proxy.operation import Operation
 from proxy.usage import Usage, UsageState
 
 _log = logging.getLogger("proxy.wire")

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.endpoint import Endpoint
-from proxy.exchange import Headers, ResponseHead
+from proxy.head import Headers, ResponseHead
 from proxy.refusal import EndpointFailed
 from proxy.wire.bounds import Bounds
 from proxy.wire.handshake import dial

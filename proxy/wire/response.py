@@ -6,8 +6,9 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.exchange import Operation, ResponseHead
 from proxy.gemini.errors import render
+from proxy.head import ResponseHead
+from proxy.operation import Operation
 from proxy.refusal import Refusal
 
 _OF_AIOHTTP: Final = ("Server", "Content-Type")

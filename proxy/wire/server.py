@@ -17,10 +17,12 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
-from proxy.exchange import UNKNOWN, Exchange, Headers, Operation, RequestHead
+from proxy.exchange import Exchange
 from proxy.gemini.errors import render
 from proxy.gemini.paths import parse_operation
 from proxy.gemini.visibility import hidden_usage
+from proxy.head import Headers, RequestHead
+from proxy.operation import UNKNOWN, Operation
 from proxy.plugin import Clock
 from proxy.refusal import Refusal
 from proxy.wire.bounds import Bounds

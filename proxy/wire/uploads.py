@@ -13,8 +13,9 @@ import msgspec
 from aiohttp.web import BaseRequest
 from multidict import CIMultiDict
 
-from proxy.exchange import Exchange, Operation
+from proxy.exchange import Exchange
 from proxy.gemini.credentials import without_credentials
+from proxy.operation import Operation
 from proxy.plugin import Clock
 from proxy.principal import Continuation
 from proxy.refusal import Refusal

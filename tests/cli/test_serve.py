@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.usage import Outcome, UsageRecord
+from proxy.record import UsageRecord
+from proxy.usage import Outcome
 from tests.sdk.gateway import WEIR
 from tests.sdk.server import free_port
 

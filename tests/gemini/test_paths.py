@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import Operation
-from proxy.exchange import UNKNOWN
 from proxy.gemini.paths import bare_model, parse_operation
+from proxy.operation import UNKNOWN
 
 VERTEX = "/v1beta1/projects/acme/locations/europe-west4"
 FLASH = "gemini-2.5-flash"

@@ -11,7 +11,8 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from proxy.usage import Outcome, Usage, UsageRecord
+from proxy.record import UsageRecord
+from proxy.usage import Outcome, Usage
 from tests.sdk.gateway import TEAM, UPSTREAM_KEY, Gateway
 
 DIRECT_KEY = "a-callers-own-google-key"

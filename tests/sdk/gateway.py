@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.usage import UsageRecord
+from proxy.record import UsageRecord
 
 WEIR = Path(sys.executable).with_name("weir")
 UPSTREAM_KEY = "the-endpoints-own-key"

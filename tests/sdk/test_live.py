@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxy.usage import UsageRecord, UsageState
+from proxy.record import UsageRecord
+from proxy.usage import UsageState
 from tests.sdk.client import Call
 from tests.sdk.conftest import Run
 from tests.sdk.gateway import Gateway

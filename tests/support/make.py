@@ -6,7 +6,21 @@ from typing import Any
 
 import structlog
 
-from proxy import Endpoint, Exchange, Fetch, Headers, Operation, Principal, RequestHead, Services, Store, Team, Teams
+from proxy import (
+    Endpoint,
+    Exchange,
+    Fetch,
+    Headers,
+    Operation,
+    Prices,
+    Principal,
+    RequestHead,
+    Services,
+    Store,
+    Team,
+    Teams,
+)
+from proxy.gemini.prices import PriceBook
 from tests.support.clock import ManualClock
 from tests.support.relay import ScriptedRelay
 
@@ -54,6 +68,7 @@ def make_services(
     clock: ManualClock | None = None,
     store: Store | None = None,
     teams: Mapping[str, Team] | None = None,
+    prices: Prices | None = None,
     fetch: Fetch = no_fetch,
     state: Path = Path("/nonexistent"),
 ) -> Services:
@@ -62,6 +77,7 @@ def make_services(
         clock=clock or ManualClock(),
         store=store,  # type: ignore[arg-type]
         teams=Teams(teams),
+        prices=prices or PriceBook(),
         fetch=fetch,
         log=structlog.get_logger(),
         state=state,

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from proxy.exchange import RawHeaders
+from proxy.head import RawHeaders
 from proxy.wire.admin import AdminListener
 from tests.support.gateway import TEAM_KEYS, gateway, routes
 from tests.support.raw import answers, raw_upstream, request_bytes, send_bytes

@@ -22,7 +22,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
-from proxy.exchange import Headers, ResponseHead
+from proxy.head import Headers, ResponseHead
 from proxy.wire.guard import assert_c_parser
 from proxy.wire.response import RelayedResponse
 from proxy.wire.server import _Connection, _continue, _Server

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from proxy import Outcome
 from proxy.endpoint import ApiKey, Endpoint, GoogleAccount
-from proxy.exchange import Operation
+from proxy.operation import Operation
 from proxy.simulator import Simulator
 from proxy.units import Secret
 from proxy.wire.credentials import CredentialFailed, Credentials

@@ -1,6 +1,6 @@
 """A fault in the meter costs the counts of one exchange, never its bytes."""
 
-from proxy.exchange import Operation
+from proxy.operation import Operation
 from proxy.usage import UsageState
 from proxy.wire.metering import Metering
 from tests.support import answer
