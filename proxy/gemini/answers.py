@@ -42,6 +42,7 @@ class Prediction(msgspec.Struct, rename="camel"):
     bytes_base64_encoded: Any = None
     gcs_uri: Any = None
     embeddings: Any = None
+    rai_filtered_reason: Any = None
 
 
 class Native(msgspec.Struct, rename="camel"):
@@ -53,12 +54,14 @@ class Native(msgspec.Struct, rename="camel"):
     prompt_feedback: Any = None
     model_version: Any = None
     response_id: Any = None
+    token_count: Any = None  # of an embedding in a batch
     error: Any = None
 
 
 class Typed(msgspec.Struct):
     type: Any = None
     content: Any = None
+    stop_reason: Any = None
 
 
 class Choice(msgspec.Struct):
@@ -78,6 +81,8 @@ class Compatible(msgspec.Struct):
     model: Any = None
     id: Any = None
     service_tier: Any = None
+    status: Any = None
+    stop_reason: Any = None
     choices: msgspec.Raw = ABSENT
     data: msgspec.Raw = ABSENT
     steps: msgspec.Raw = ABSENT

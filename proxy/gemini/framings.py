@@ -1,4 +1,4 @@
-"""How an answer's bytes divide into JSON documents: one, the elements of an array, or server-sent events.
+"""How an answer's bytes divide into JSON documents: one, the elements of an array, lines, or server-sent events.
 
 The meter picks one and feeds it; each hands every document that is complete to `read`, small: as it came up
 to `DIRECT_BYTES`, as its skeleton beyond, and None where even that outgrew its bound. At most one document
@@ -14,6 +14,7 @@ from proxy.gemini.skeleton import ANSWER_BYTES, Skeleton, closing_quote
 DIRECT_BYTES = 32 * 1024  # nearly every answer without an image: decoding it takes less time than scanning it
 
 _STRUCTURE = re.compile(rb'["\[\]{}]')
+_COPY_BYTES = 16 * 1024
 _BARE_BYTES = 16 * 1024  # of an error that follows the events without being one
 
 Read = Callable[[bytes | None], None]
@@ -26,25 +27,31 @@ class Framing(Protocol):
         """No more will come: read what is held, be it whole or not."""
 
 
-class _Document:
+class Document:
     """One JSON text on its way."""
 
-    __slots__ = ("_kept", "_skeleton")
+    __slots__ = ("_kept", "_max", "_skeleton")
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = ANSWER_BYTES) -> None:
+        self._max = max_bytes  # of its skeleton
         self._kept = bytearray()
         self._skeleton: Skeleton | None = None
 
-    def feed(self, data: bytes) -> None:
-        if self._skeleton is not None:
+    def feed(self, data: bytes, start: int = 0, end: int | None = None) -> None:
+        """`data` from `start` to `end`, of which no large copy is made."""
+        end = len(data) if end is None else end
+        if self._skeleton is None:
+            if len(self._kept) + end - start <= DIRECT_BYTES:
+                self._kept += data[start:end]
+                return
+            self._skeleton = Skeleton(self._max)
+            self._skeleton.feed(self._kept)
+            self._kept = bytearray()
+        if end - start == len(data):
             self._skeleton.feed(data)
-        elif len(self._kept) + len(data) <= DIRECT_BYTES:
-            self._kept += data
-        else:
-            self._skeleton = Skeleton(ANSWER_BYTES)
-            self._skeleton.feed(bytes(self._kept))
-            self._skeleton.feed(data)
-            self._kept.clear()
+            return
+        for at in range(start, end, _COPY_BYTES):
+            self._skeleton.feed(data[at : min(at + _COPY_BYTES, end)])
 
     def take(self) -> bytes | None:
         """What there is of it, and start the next one. None: too large even as a skeleton."""
@@ -63,7 +70,7 @@ class One:
     __slots__ = ("_document", "_read")
 
     def __init__(self, read: Read) -> None:
-        self._document = _Document()
+        self._document = Document()
         self._read = read
 
     def feed(self, data: bytes) -> None:
@@ -73,13 +80,35 @@ class One:
         self._read(self._document.take())
 
 
+class Lines:
+    """The body is JSON Lines: the results of a batch (Gemini fact 4.4)."""
+
+    __slots__ = ("_document", "_read")
+
+    def __init__(self, read: Read) -> None:
+        self._document = Document()
+        self._read = read
+
+    def feed(self, data: bytes) -> None:
+        at = 0
+        while (newline := data.find(b"\n", at)) >= 0:
+            self._document.feed(data, at, newline)
+            self.finish()
+            at = newline + 1
+        self._document.feed(data, at)
+
+    def finish(self) -> None:
+        """The last line may lack its end."""
+        self._read(self._document.take())
+
+
 class Elements:
     """The body is one array, written element by element as they come (Gemini fact 1.1, without alt=sse)."""
 
     __slots__ = ("_backslashes", "_depth", "_document", "_inside", "_read")
 
     def __init__(self, read: Read) -> None:
-        self._document = _Document()
+        self._document = Document()
         self._read = read
         self._depth = 0  # 1: in the array; 2 and more: in an element
         self._inside = False  # a string
@@ -108,10 +137,10 @@ class Elements:
             else:
                 self._depth -= 1
                 if self._depth == 1:
-                    self._document.feed(data[start:at])
+                    self._document.feed(data, start, at)
                     self._read(self._document.take())
         if self._depth > 1:
-            self._document.feed(data[start:])
+            self._document.feed(data, start)
 
     def finish(self) -> None:
         if self._depth > 1:
@@ -128,7 +157,7 @@ class Events:
     __slots__ = ("_bare", "_document", "_has_data", "_in_data", "_line", "_read")
 
     def __init__(self, read: Read) -> None:
-        self._document = _Document()
+        self._document = Document()
         self._read = read
         self._line = bytearray()  # of a line that is not, or not yet known to be, data
         self._in_data = False
@@ -139,12 +168,17 @@ class Events:
         at = 0
         while at < len(data):
             newline = data.find(b"\n", at)
-            if newline < 0:
-                self._feed_line(data[at:])
-                return
-            self._feed_line(data[at:newline])
-            self._end_line()
-            at = newline + 1
+            end = len(data) if newline < 0 else newline
+            if not self._in_data and not self._line and data.startswith(b"data:", at, end):
+                self._in_data = self._has_data = True
+                at += 5
+            if self._in_data:
+                self._document.feed(data, at, end)
+            else:
+                self._feed_line(data, at, end)
+            if newline >= 0:
+                self._end_line()
+            at = end + 1
 
     def finish(self) -> None:
         self._end_line()
@@ -154,16 +188,13 @@ class Events:
             error.feed(bytes(self._bare))
             error.finish()
 
-    def _feed_line(self, part: bytes) -> None:
-        if self._in_data:
-            self._document.feed(part)
-            return
-        taken = part[: _BARE_BYTES - len(self._line)]
-        self._line += taken
-        if self._line.startswith(b"data:"):
+    def _feed_line(self, data: bytes, start: int, end: int) -> None:
+        taken = min(end, start + _BARE_BYTES - len(self._line))
+        self._line += data[start:taken]
+        if self._line.startswith(b"data:"):  # whose name came in two pieces
             self._in_data = self._has_data = True
             self._document.feed(bytes(self._line[5:]))
-            self._document.feed(part[len(taken) :])
+            self._document.feed(data, taken, end)
             self._line.clear()
 
     def _end_line(self) -> None:

@@ -1,9 +1,9 @@
 """What a request asks for, read from its path and its body's skeleton.
 
-The wire calls `read_intent` when a plugin wants to know. `request_fields.py` knows where each fact is said,
-`prompt_size.py` how large a prompt is. The numbers are estimates for a reservation that the answer's own counts
-replace. It changes nothing and forbids nothing but what it cannot read and must: what it does not know it leaves
-unsaid.
+The wire calls `read_intent` when a plugin wants to know, or for the record of an exchange whose bill needs it.
+`request_fields.py` knows where each fact is said, `prompt_size.py` how large a prompt is. The numbers are estimates for
+a reservation that the answer's own counts replace. It changes nothing and forbids nothing but what it cannot read and
+must: what it does not know it leaves unsaid.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from proxy.gemini.paths import bare_model
 from proxy.gemini.prompt_size import prompt_size, tokens_of_text
 from proxy.gemini.request_fields import Asked, as_list, dearest_size, read_fields, read_name, values_at
 from proxy.operation import Intent, Operation
+from proxy.usage import Usage
 
 # Operations whose body need not be JSON: multipart forms, a partner model's own format, verbs yet unknown.
 _ANY_BODY = frozenset({"audio.transcriptions", "images.edits", "invoke", "rawPredict", "streamRawPredict", "unknown"})
@@ -61,6 +62,13 @@ def read_intent(operation: Operation, target: str, skeleton: bytes, *, truncated
     )
 
 
+def asked_usage(intent: Intent) -> Usage | None:
+    """What the request alone says of its use: no answer tells how long a video is (Gemini fact 4.4)."""
+    if not intent.video_seconds:
+        return None
+    return Usage(video_seconds=intent.video_seconds, video_resolution=intent.video_resolution)
+
+
 def _unread(operation: Operation, size_bytes: int) -> Intent:
     """What the path alone says."""
     asked = read_name(operation, operation.model)
@@ -79,6 +87,8 @@ def _intent(model: str | None, asked: Asked, *, stream: bool, input_tokens: int,
         wants_images=asked.wants_images,
         image_size=asked.image_size,
         image_count=asked.image_count,
+        video_seconds=asked.video_seconds,
+        video_resolution=asked.video_resolution,
         service_tier=asked.service_tier,
     )
 

@@ -16,15 +16,13 @@ from proxy.gemini.prompt_size import prompt_size
 from proxy.gemini.request_fields import read_fields
 from proxy.gemini.skeleton import REQUEST_BYTES, Skeleton
 from proxy.gemini.usage_fields import Reading
+from proxy.gemini.usage_sum import add
 from proxy.operation import Intent, Operation
 from proxy.usage import Usage, UsageState
 
 # RFC 6455 section 7.4.1 and its registry: the endpoint goes away, fails, restarts, asks to come again later.
 _NOT_NOW = frozenset({1001, 1011, 1012, 1013})
 _OVER_QUOTA = ("quota", "exhausted", "rate limit")  # Google says so in the text of a 1011
-
-_COUNTS = ("input_tokens", "cached_tokens", "tool_tokens", "output_tokens", "thought_tokens", "total_tokens")
-_DETAILS = ("input_by_modality", "cached_by_modality", "output_by_modality")
 
 
 class _Name:
@@ -120,14 +118,13 @@ class LiveMeter:
 
     error_in_stream: str | None = None  # as a `Meter` has it; a session tells its errors by closing
 
-    __slots__ = ("_complete", "_operation", "_over", "_prompt", "_queries", "_reading", "_total", "_uncounted")
+    __slots__ = ("_complete", "_operation", "_over", "_prompt", "_reading", "_total", "_uncounted")
 
     def __init__(self, operation: Operation) -> None:
         self._operation = operation
         self._total: Usage | None = None  # of the turns before this one
         self._reading = Reading(operation)  # of this turn
         self._prompt: Any = None  # its promptTokenCount, as said last
-        self._queries = 0
         self._over = False  # its end was said; counts that still come may be its own
         self._uncounted = False  # the model spoke, and no counts have come since
         self._complete = True
@@ -148,8 +145,7 @@ class LiveMeter:
             if self._over:
                 self._next_turn()
             self._uncounted = True
-        if queries:
-            self._queries = len(queries)
+        self._reading.read_queries(queries)
         if counts:
             self._count(frame, counts.get("promptTokenCount"))
         if content is not None and content.turn_complete is True:
@@ -175,27 +171,7 @@ class LiveMeter:
         usage = self._reading.usage(None)
         self._complete = self._complete and self._reading.complete
         if usage is not None:
-            if self._queries:
-                usage = msgspec.structs.replace(usage, search_queries=self._queries)
-            self._total = usage if self._total is None else _sum(self._total, usage)
+            self._total = add(self._total, usage)
         self._reading = Reading(self._operation)
         self._prompt = None
-        self._queries = 0
         self._over = False
-
-
-def _sum(before: Usage, turn: Usage) -> Usage:
-    counts: dict[str, Any] = {name: getattr(before, name) + getattr(turn, name) for name in _COUNTS}
-    for name in _DETAILS:
-        counts[name] = dict(getattr(before, name))
-        for modality, tokens in getattr(turn, name).items():
-            counts[name][modality] = counts[name].get(modality, 0) + tokens
-    return msgspec.structs.replace(
-        before,
-        **counts,
-        images=before.images + turn.images,
-        search_queries=before.search_queries + turn.search_queries,
-        tier=turn.tier or before.tier,
-        model_version=turn.model_version or before.model_version,
-        response_id=turn.response_id or before.response_id,
-    )

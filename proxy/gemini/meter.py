@@ -5,97 +5,198 @@ end. It holds at most one document of the answer, and of a large one the skeleto
 says no number that does not follow from the answer's own: what it cannot read is state `none` or `partial`.
 """
 
-import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Protocol
 
-from proxy.gemini.framings import Elements, Events, Framing, One
-from proxy.gemini.inflate import Inflate
+from proxy.gemini.framings import Elements, Events, Framing, Lines, One, Read
+from proxy.gemini.inflate import BadCoding, Inflate
+from proxy.gemini.inlined import Inlined
+from proxy.gemini.results import Results
+from proxy.gemini.segments import resource_name
 from proxy.gemini.usage_fields import Reading
 from proxy.head import ResponseHead
 from proxy.operation import Operation
 from proxy.usage import Usage, UsageState
 
+STEP_BYTES = 64 * 1024  # inflated at once. All that a bomb of so many bytes holds would take a tenth of a second.
+MOST_INFLATED = 1 << 30  # bytes of one answer; the largest real ones have a tenth of it
+
 _TEXT_TYPES = frozenset({"", "text/plain"})  # JSON goes by these too: an error before the first event, a bare proxy
+_FILE_TYPES = _TEXT_TYPES | {"application/octet-stream", "application/x-ndjson"}  # nobody says what a results file has
+
+# Reading these runs no model, but shows what one has used since.
+_BATCHES = frozenset({"batches.get", "operations.get"})
+_FILES = frozenset({"files.download", "files.content"})
+_INTERACTIONS = frozenset({"interactions.get", "interactions.poll", "interactions.stream"})
+
+
+class _Read(Protocol):
+    """What the documents said: a `Reading`, or `Results`."""
+
+    complete: bool
+
+    @property
+    def error(self) -> str | None: ...
+
+    @property
+    def once(self) -> str | None: ...
+
+    @property
+    def unfinished(self) -> bool: ...
+
+    def read(self, document: bytes | None) -> None: ...
+
+    def usage(self, tier: str | None) -> Usage | None: ...
+
+
+_Framer = Callable[[bytes, Read], Framing | None]
 
 
 class Meter:
     """One answer's meter.
 
     Attributes:
-        error_in_stream: code and status of an error that came inside a 200, such as "503 UNAVAILABLE".
+        once: the name under which the usage is charged once, however often it is read; known when it is finished. With
+            no usage yet, it comes when the same is read again.
     """
 
-    __slots__ = ("_deaf", "_events", "_framing", "_inflate", "_reading", "_tier")
+    __slots__ = ("_frame", "_framing", "_inflate", "_inflated", "_pending", "_reading", "_tier", "once")
 
     def __init__(
-        self, reading: Reading | None, *, events: bool = False, inflate: Inflate | None = None, tier: str | None = None
+        self,
+        reading: _Read | None,
+        frame: _Framer | None = None,
+        *,
+        inflate: Inflate | None = None,
+        tier: str | None = None,
     ) -> None:
-        """`reading` None: the answer is not metered."""
+        """`reading` None: the answer is not metered. `frame` picks the framing by the first bytes."""
+        self.once: str | None = None
         self._reading = reading
-        self._events = events
-        self._inflate = inflate
-        self._tier = tier
+        self._frame = frame
         self._framing: Framing | None = None
-        self._deaf = False
+        self._inflate = inflate
+        self._inflated = 0
+        self._pending: Iterator[bytes] | None = None  # what is left of what was fed
+        self._tier = tier
 
     @property
     def error_in_stream(self) -> str | None:
+        """Code and status of an error that came inside a 200, such as "503 UNAVAILABLE"."""
         return self._reading.error if self._reading else None
 
+    @property
+    def behind(self) -> bool:
+        """There is more to inflate of what was fed than is done at once: call `catch_up` in a while."""
+        return self._pending is not None
+
     def feed(self, data: bytes) -> None:
-        if self._reading is None or self._deaf:
+        if self._reading is None:
             return
         if self._inflate is None:
-            self._feed(self._reading, data)
+            self._feed(data)
             return
+        while self._pending is not None:
+            self.catch_up()
+        if self._inflated <= MOST_INFLATED:
+            self._pending = self._inflate.pieces(data)
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Read the next `STEP_BYTES` of what was fed."""
+        if self._pending is None or self._reading is None:
+            return
+        until = self._inflated + STEP_BYTES
         try:
-            for piece in self._inflate.pieces(data):
-                self._feed(self._reading, piece)
-        except zlib.error:
-            # The relay goes on; what was read until here is all that counts: there is no way back in.
-            self._reading.complete = False
-            self._deaf = True
+            for piece in self._pending:
+                self._inflated += len(piece)
+                self._feed(piece)
+                if self._inflated > MOST_INFLATED:
+                    break
+                if self._inflated >= until:
+                    return
+            else:
+                self._pending = None
+                return
+        except BadCoding:
+            self._inflated = MOST_INFLATED + 1
+        # The relay goes on; what was read until here is all that counts: there is no way back in.
+        self._pending = None
+        self._reading.complete = False
 
     def finish(self, complete: bool) -> tuple[Usage | None, UsageState]:
         """`complete`: the answer came to its proper end. Usage is None exactly when the state is `none`."""
+        while self._pending is not None:
+            self.catch_up()
+        if self._framing is not None:
+            self._framing.finish()
         reading = self._reading
         if reading is None:
             return None, UsageState.NONE
-        if self._framing is not None:
-            self._framing.finish()
+        self.once = reading.once
         usage = reading.usage(self._tier)
         if usage is None:
             return None, UsageState.NONE
-        final = complete and reading.complete and reading.error is None
+        final = complete and reading.complete and reading.error is None and not reading.unfinished
         return usage, UsageState.FINAL if final else UsageState.PARTIAL
 
-    def _feed(self, reading: Reading, data: bytes) -> None:
+    def _feed(self, data: bytes) -> None:
         if self._framing is None:
             data = data.lstrip(b" \t\r\n")
-            if not data:
+            if not data or self._reading is None or self._frame is None:
                 return
-            kind = Events if self._events else Elements if data.startswith(b"[") else One
-            self._framing = kind(reading.read)
+            self._framing = self._frame(data, self._reading.read)
+            if self._framing is None:
+                self._reading = None
+                return
         self._framing.feed(data)
 
 
-def meter_for(operation: Operation, head: ResponseHead) -> Meter:
-    """The meter of an answer, by what was asked and how the answer begins.
+def meter_for(operation: Operation, head: ResponseHead, target: str = "") -> Meter:
+    """The meter of an answer, by what was asked (`target`: with which path) and how the answer begins.
 
     Unknown operations are metered like native ones: what Google adds tomorrow is not free for that.
     Errors cost nothing, and free or binary answers have no counts to read (Gemini facts 4.4 and 5).
     """
     media_type = (head.headers.get("content-type") or "").partition(";")[0].strip().lower()
-    readable = media_type in _TEXT_TYPES or "json" in media_type or media_type == "text/event-stream"
-    if head.status >= 400 or not readable or not (operation.generates or operation.name == "unknown"):
+    known = media_type in _TEXT_TYPES or "json" in media_type
+    reading: _Read
+    frame: _Framer
+    if operation.generates or operation.name == "unknown" or operation.name in _INTERACTIONS:
+        reading, frame = Reading(operation), _stream if media_type == "text/event-stream" else _document
+        known = known or frame is _stream
+    elif operation.name in _BATCHES:
+        reading = Results(operation, resource_name(target))
+        frame = partial(_batch, read_batch=reading.read_batch)
+    elif operation.name in _FILES:
+        reading, frame = Results(operation, resource_name(target)), _lines
+        known = known or media_type in _FILE_TYPES
+    else:
         return Meter(None)
-    coding = (head.headers.get("content-encoding") or "identity").strip().lower()
+    # Of results a part (206) is no bill: whoever reads parts reads them again.
+    if not known or head.status >= 400 or (isinstance(reading, Results) and head.status != 200):
+        return Meter(None)
+    coding = head.headers.get("content-encoding")
     try:
-        inflate = None if coding == "identity" else Inflate(coding)
-    except KeyError:  # br, zstd, or several: see inflate.py
+        inflate = Inflate(coding) if coding else None
+    except KeyError:  # a coding that nobody has told us of
         return Meter(None)
-    return Meter(
-        Reading(operation),
-        events=media_type == "text/event-stream",
-        inflate=inflate,
-        tier=head.headers.get("x-gemini-service-tier"),
-    )
+    return Meter(reading, frame, inflate=inflate, tier=head.headers.get("x-gemini-service-tier"))
+
+
+def _document(data: bytes, read: Read) -> Framing:
+    return Elements(read) if data.startswith(b"[") else One(read)
+
+
+def _stream(data: bytes, read: Read) -> Framing:
+    return Events(read)
+
+
+def _batch(data: bytes, read: Read, *, read_batch: Read) -> Framing:
+    return Inlined(read, read_batch)
+
+
+def _lines(data: bytes, read: Read) -> Framing | None:
+    """A downloaded file is anything: a film, mostly."""
+    return Lines(read) if data.startswith(b"{") else None

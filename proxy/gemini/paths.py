@@ -7,10 +7,10 @@ recognised passes as `unknown`.
 """
 
 import re
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from proxy.gemini.segments import path_segments
 from proxy.operation import UNKNOWN, Operation
 
 
@@ -91,6 +91,9 @@ _RESOURCE_VERBS = frozenset(
 _ON_COLLECTION = {"GET": "list", "POST": "create"}
 _ON_ITEM = {"GET": "get", "PATCH": "patch", "PUT": "patch", "DELETE": "delete"}
 
+# Verbs whose answer does not say what it costs: the video that one begins is as long as its request wanted it.
+_BILLED_AS_ASKED = frozenset({"predictLongRunning"})
+
 # Operations on resources that name their model in the body (True: and run it).
 _MODEL_IN_BODY = {
     "batchPredictionJobs.create": True,
@@ -126,12 +129,11 @@ _LIVE = re.compile(
 )
 _VERSION = re.compile(r"v[0-9][0-9a-z]*")  # opaque: v1, v1beta, v1alpha, v1beta1, whatever comes next
 _CHAT_WITHOUT_SLASH = ":chatCompletions"  # `/v1beta:chatCompletions`, as Google's reference spells it
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def parse_operation(method: str, target: str) -> Operation:
     """What `method` on the raw `target` (path and query, as on the wire) means. Never raises."""
-    segments = _segments(target)
+    segments = path_segments(target)
     if segments[:1] == ["ws"]:
         return _live("/".join(segments[1:]))
     if segments[:2] == ["resumable", "upload"]:
@@ -161,20 +163,9 @@ def bare_model(name: str) -> str:
     return _MODEL_COLLECTIONS[collection] + model if collection in _MODEL_COLLECTIONS else name
 
 
-def _segments(target: str) -> list[str]:
-    """The path's segments percent-decoded, as Google decodes them before it looks; [] for a malformed path."""
-    path = target.partition("?")[0]
-    if "%" in path:
-        if _BAD_ESCAPE.search(path):
-            return []
-        try:
-            path = unquote_to_bytes(path).decode()
-        except UnicodeDecodeError:
-            return []
-    if not path.startswith("/") or not path.isprintable() or "\\" in path or "#" in path:
-        return []
-    segments = path[2 if path.startswith("//") else 1 :].split("/")
-    return [] if "" in segments or "." in segments or ".." in segments else segments
+def makes_images(model: str) -> bool:
+    """By its name, which is all that anybody knows of a model of tomorrow."""
+    return "image" in model or "nano-banana" in model
 
 
 def _live(service: str) -> Operation:
@@ -186,21 +177,24 @@ def _live(service: str) -> Operation:
 
 def _rest(method: str, resource: list[str], *, uploads: bool) -> Operation:
     """A path of Google's own after its version: `collection/id` pairs, the last one perhaps with a verb."""
-    api = "gemini"
+    api, location = "gemini", None
     if resource[0] == "projects":
-        api, resource = "vertex", resource[4:] if resource[2:3] == ["locations"] else []
+        api = "vertex"
+        location, resource = (
+            (resource[3], resource[4:]) if resource[2:3] == ["locations"] and resource[3:] else (None, [])
+        )
     if resource[:1] == ["publishers"]:
         api, resource = "vertex", resource[2:]
     if not resource:
-        return Operation("unknown", api=api)
+        return Operation("unknown", api=api, location=location)
     if resource[0] == "endpoints":
         api = "vertex"
     if resource[0] in _MODEL_COLLECTIONS and len(resource) > 1:
-        return _on_model(method, api, resource)
-    return _on_resource(method, api, resource, uploads=uploads)
+        return _on_model(method, api, location, resource)
+    return _on_resource(method, api, location, resource, uploads=uploads)
 
 
-def _on_model(method: str, api: str, resource: list[str]) -> Operation:
+def _on_model(method: str, api: str, location: str | None, resource: list[str]) -> Operation:
     """`models/{id}`, `models/{id}:verb` and what lies below a model."""
     collection, item, *below = resource
     owned = collection not in _SHARED
@@ -208,15 +202,15 @@ def _on_model(method: str, api: str, resource: list[str]) -> Operation:
     if below or not colon or verb_name in _RESOURCE_VERBS:
         model = _MODEL_COLLECTIONS[collection] + (item if below or not colon else name)
         if below[:1] == ["invoke"]:
-            return Operation("invoke", api=api, model=model, generates=True, account_bound=owned)
+            return Operation("invoke", api=api, model=model, generates=True, account_bound=owned, location=location)
         if collection == "endpoints" and "/".join(below) in _OPENAI_CALLS:
-            return _openai(method, below, endpoint=item)
-        found = _on_resource(method, api, resource, uploads=False)  # e.g. a Veo operation being polled
+            return _openai(method, below, endpoint=item, location=location)
+        found = _on_resource(method, api, location, resource, uploads=False)  # e.g. a Veo operation being polled
         # `models/this/models/that:verb`: which of them would run is for Google to say, and not to be guessed.
         understood = found.name != "unknown" and not found.generates
         return msgspec.structs.replace(found, model=model) if understood else found
     if not name:
-        return Operation("unknown", api=api)
+        return Operation("unknown", api=api, location=location)
     verb = _MODEL_VERBS.get(verb_name, _NEW_VERB)
     return Operation(
         verb_name if verb_name in _MODEL_VERBS else "unknown",
@@ -225,10 +219,12 @@ def _on_model(method: str, api: str, resource: list[str]) -> Operation:
         streams=verb.streams,
         generates=verb.generates,
         account_bound=verb.account_bound or owned,
+        location=location,
+        billed_by_body=verb.generates and (makes_images(name) or verb_name in _BILLED_AS_ASKED),
     )
 
 
-def _on_resource(method: str, api: str, resource: list[str], *, uploads: bool) -> Operation:
+def _on_resource(method: str, api: str, location: str | None, resource: list[str], *, uploads: bool) -> Operation:
     """Anything but a model call: `collection.method`, after the last collection of the path."""
     first = resource[0].partition(":")[0]
     for at in range(0, len(resource) - 2, 2):
@@ -250,17 +246,20 @@ def _on_resource(method: str, api: str, resource: list[str], *, uploads: bool) -
     name = f"{collection}.{verb}" if collection and verb and last else "unknown"
     if first.startswith("interactions"):
         api = "interactions"
+    in_body = name in _MODEL_IN_BODY
     return Operation(
         name,
         api=api,
-        model_in_body=name in _MODEL_IN_BODY,
+        model_in_body=in_body,
         streams=name == "interactions.createStream",
         generates=_MODEL_IN_BODY.get(name, name in _RUNS_UNNAMED),
         account_bound=name not in _NOT_BOUND and first in _COLLECTIONS and collection not in _SHARED,
+        location=location,
+        billed_by_body=in_body,
     )
 
 
-def _openai(method: str, resource: list[str], *, endpoint: str = "openapi") -> Operation:
+def _openai(method: str, resource: list[str], *, endpoint: str = "openapi", location: str | None = None) -> Operation:
     """The compatible surface. On Vertex the endpoint `openapi` takes any model, from the body (Gemini fact 1.6)."""
     path = "/".join(resource)
     if path in _OPENAI_CALLS and not (method == "GET" and path in _OPENAI_RESOURCES):
@@ -272,6 +271,8 @@ def _openai(method: str, resource: list[str], *, endpoint: str = "openapi") -> O
             model_in_body=model is None,
             generates=True,
             account_bound=model is not None,
+            location=location,
+            billed_by_body=model is None or path.startswith("images/"),
         )
     if not resource or resource[0] not in _OPENAI_RESOURCES or len(resource) > 3:
         return Operation("unknown", api="openai")

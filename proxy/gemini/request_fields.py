@@ -28,7 +28,10 @@ _OUTPUT_BY_NAME = {
     "generateText": (("maxOutputTokens",),),
     "unknown": (*_NATIVE_OUTPUT, *_COMPATIBLE_OUTPUT, *_PREDICT_OUTPUT),
 }
-_CANDIDATES: tuple[Path, ...] = ((_CONFIG, "candidateCount"), ("n",), ("parameters", "sampleCount"))
+_CANDIDATES: tuple[Path, ...] = (
+    *((_CONFIG, "candidateCount"), ("n",)),
+    *(("parameters", "sampleCount"), ("parameters", "numberOfVideos")),
+)
 _THINKING: tuple[Path, ...] = (
     (_CONFIG, "thinkingConfig", "thinkingBudget"),
     ("extraBody", "google", "thinkingConfig", "thinkingBudget"),
@@ -46,6 +49,9 @@ _IMAGE_SIZE: tuple[Path, ...] = (
 _MODALITIES: tuple[Path, ...] = ((_CONFIG, "responseModalities"), ("responseModalities",))
 _SERVICE_TIER: tuple[Path, ...] = (("serviceTier",), (_CONFIG, "serviceTier"))
 
+_VIDEO_SECONDS: tuple[Path, ...] = (("parameters", "durationSeconds"), ("seconds",))
+_VIDEO_RESOLUTION: tuple[Path, ...] = (("parameters", "resolution"),)
+
 _SIZE_WORDS = {"FIVE_TWELVE": "512", "ONE_K": "1K", "TWO_K": "2K", "FOUR_K": "4K", "0.5K": "512"}
 _PIXELS = re.compile(r"(\d{2,5})x(\d{2,5})")
 # Upper bounds in pixels, with room for wide formats: 2K at 16:9 is 2752 x 1536 (Gemini fact 7).
@@ -56,6 +62,10 @@ _SIZES = ("512", "1K", "2K", "4K")  # by price; what is none of them is taken to
 # Models that answer with an image unless told not to.
 _IMAGE_MODEL = re.compile(r"-image\b|nano-banana|^imagen")
 _IMAGEN_DEFAULT_COUNT = 4
+_VIDEO_CALLS = frozenset({"predictLongRunning", "videos"})
+_VIDEO_DEFAULT_SECONDS = 8  # Veo's own, and the longest that one call makes
+_RESOLUTIONS = ("720p", "1080p", "4k")  # by price
+_LINES = ((720, "720p"), (1080, "1080p"))  # of the shorter side; beyond it is 4k
 _MAX_COUNT = 1 << 31  # counts are int32 at Google
 
 
@@ -68,6 +78,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     wants_images: bool
     image_size: str | None
     image_count: int
+    video_seconds: int
+    video_resolution: str | None
     service_tier: str | None
 
 
@@ -77,6 +89,7 @@ def read_fields(operation: Operation, model: str | None, body: dict[str, Any]) -
     images = 0
     if wants_images:
         images = said or (_IMAGEN_DEFAULT_COUNT if operation.name == "predict" else 1)
+    video = operation.name in _VIDEO_CALLS
     tier = next(iter(_values(body, _SERVICE_TIER)), None)
     return Asked(
         max_output_tokens=_largest(body, _max_output(operation)) or None,  # 0 bounds nothing
@@ -86,6 +99,8 @@ def read_fields(operation: Operation, model: str | None, body: dict[str, Any]) -
         wants_images=wants_images,
         image_size=_image_size(_values(body, _IMAGE_SIZE), body.get("size")),
         image_count=images,
+        video_seconds=(_largest(body, _VIDEO_SECONDS) or _VIDEO_DEFAULT_SECONDS) * (said or 1) if video else 0,
+        video_resolution=_resolution(_values(body, _VIDEO_RESOLUTION), body.get("size")) if video else None,
         service_tier=tier.lower() if isinstance(tier, str) else None,
     )
 
@@ -179,3 +194,14 @@ def _size_word(size: Any) -> str | None:
         return None
     word = size.upper().removeprefix("IMAGE_SIZE_")
     return _SIZE_WORDS.get(word, word) if word != "UNSPECIFIED" and len(word) < 16 else None
+
+
+def _resolution(said: list[Any], pixels: Any) -> str | None:
+    words = [value.lower() for value in said if isinstance(value, str) and 0 < len(value) < 16]
+    if words:
+        return max(words, key=lambda word: _RESOLUTIONS.index(word) if word in _RESOLUTIONS else len(_RESOLUTIONS))
+    found = _PIXELS.fullmatch(pixels) if isinstance(pixels, str) else None
+    if found is None:
+        return None
+    shorter = min(int(found[1]), int(found[2]))
+    return next((name for most, name in _LINES if shorter <= most), "4k")

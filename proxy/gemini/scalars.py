@@ -12,6 +12,18 @@ _MAX_WORD = 256  # characters of a name from an answer that goes into a record
 
 # Under `$alt=json;enum-encoding=int` enums are numbers (Gemini fact 1.8); the older Python client always asks so.
 _MODALITIES = ("text", "text", "image", "video", "audio", "document")  # 0, unspecified, means text (Gemini fact 4.1)
+# The two surfaces number their reasons apart from "OTHER" on: as in the published protos of each.
+_FINISH_REASONS = (
+    *("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER", "LANGUAGE", "BLOCKLIST"),
+    *("PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "IMAGE_SAFETY", "UNEXPECTED_TOOL_CALL"),
+    *("TOO_MANY_TOOL_CALLS", "IMAGE_PROHIBITED_CONTENT", "IMAGE_OTHER", "NO_IMAGE", "IMAGE_RECITATION"),
+)
+_VERTEX_FINISH_REASONS = (
+    *("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER", "BLOCKLIST"),
+    *("PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "MODEL_ARMOR"),
+)
+_BLOCK_REASONS = ("BLOCK_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY")
+_VERTEX_BLOCK_REASONS = (*_BLOCK_REASONS[:5], "MODEL_ARMOR")
 
 
 def count(value: Any, most: int = MAX_COUNT) -> int | None:
@@ -28,6 +40,21 @@ def word(value: Any) -> str | None:
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         return str(value)[:_MAX_WORD] or None
     return None
+
+
+def finish_reason(value: Any, *, vertex: bool) -> str | None:
+    """Why a candidate ended, by name where the number is known; None: it has not."""
+    return _named(value, _VERTEX_FINISH_REASONS if vertex else _FINISH_REASONS)
+
+
+def block_reason(value: Any, *, vertex: bool) -> str | None:
+    """Why a prompt was not answered at all; None: it was."""
+    return _named(value, _VERTEX_BLOCK_REASONS if vertex else _BLOCK_REASONS)
+
+
+def _named(value: Any, names: tuple[str, ...]) -> str | None:
+    name = names[value] if isinstance(value, int) and 0 <= value < len(names) else word(value)
+    return None if name is None or name.endswith("_UNSPECIFIED") else name
 
 
 def by_modality(details: Any) -> dict[str, int]:

@@ -37,7 +37,7 @@ def original_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def closing_quote(data: bytes, start: int, backslashes: int) -> tuple[int, int]:
+def closing_quote(data: bytes | bytearray, start: int, backslashes: int) -> tuple[int, int]:
     """Where the string that `start` is in ends, or -1, and how many backslashes end `data`.
 
     A quote after an odd number of backslashes is escaped (RFC 8259, section 7). `backslashes` is how many of
@@ -75,7 +75,7 @@ class Skeleton:
         self._length = 0
         self._backslashes = 0  # that ended the piece before, in the string we are in
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray) -> None:
         at = 0
         while at < len(data) and not self.truncated:
             if self._inside:
@@ -110,7 +110,7 @@ class Skeleton:
         self._end_between()
         return bytes(self._out)
 
-    def _read_string(self, data: bytes, at: int) -> int:
+    def _read_string(self, data: bytes | bytearray, at: int) -> int:
         end, self._backslashes = closing_quote(data, at, self._backslashes)
         stop = len(data) if end < 0 else end
         self._length += stop - at
@@ -133,7 +133,7 @@ class Skeleton:
             self._out += b'"'
         self.truncated = self.truncated or len(self._out) > self._max
 
-    def _read_between(self, tokens: bytes) -> None:
+    def _read_between(self, tokens: bytes | bytearray) -> None:
         self._between += tokens
         if len(self._between) > self._fold_at:
             # The last number may go on in the next piece: fold up to its comma.

@@ -1,8 +1,8 @@
-"""Which field of an answer means which count: every shape of Gemini fact 4 read into one `Usage`.
+"""What one answer used: every shape of Gemini fact 4 read into one `Usage`.
 
-The meter hands each document of an answer to a `Reading` and asks it for the sum at the end. To teach a new
-spelling, add it to a table. Documents are decoded by shape from the top, so that a "usageMetadata" which a
-model wrote into its text is text. It refuses to guess: a count that nobody sent stays unsaid.
+The meter hands each document of an answer to a `Reading` and asks it for the sum at the end. Documents are decoded
+by shape from the top, so that a "usageMetadata" which a model wrote into its text is text. `usage_counts.py` knows
+the counts' names; here is what stands beside them: images, reasons, searches, tier, errors.
 """
 
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 from proxy.gemini.answers import (
     ABSENT,
     Candidate,
+    Compatible,
+    Prediction,
     Typed,
     decode_candidates,
     decode_choices,
@@ -20,57 +22,22 @@ from proxy.gemini.answers import (
     decode_predictions,
     decode_steps,
 )
-from proxy.gemini.scalars import by_modality, count, word
+from proxy.gemini.scalars import block_reason, count, finish_reason, word
+from proxy.gemini.usage_counts import Counts
 from proxy.operation import Operation
 from proxy.usage import Usage
 
-# Google's field -> ours. Native, then Interactions, then OpenAI (whose output is total less prompt, below).
-_COUNTS = {
-    "promptTokenCount": "input_tokens",
-    "cachedContentTokenCount": "cached_tokens",
-    "toolUsePromptTokenCount": "tool_tokens",
-    "candidatesTokenCount": "output_tokens",
-    "responseTokenCount": "output_tokens",  # Live spells it so (Gemini fact 4.4)
-    "thoughtsTokenCount": "thought_tokens",
-    "totalTokenCount": "total_tokens",
-    "total_input_tokens": "input_tokens",
-    "total_cached_tokens": "cached_tokens",
-    "total_tool_use_tokens": "tool_tokens",
-    "total_output_tokens": "output_tokens",
-    "total_thought_tokens": "thought_tokens",
-    "total_tokens": "total_tokens",
-    "prompt_tokens": "input_tokens",
-    "completion_tokens": "output_tokens",
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-}
-_DETAILS = {
-    "promptTokensDetails": "input_by_modality",
-    "promptTokenDetails": "input_by_modality",  # embeddings spell it so (Gemini fact 4.4)
-    "cacheTokensDetails": "cached_by_modality",
-    "candidatesTokensDetails": "output_by_modality",
-    "responseTokensDetails": "output_by_modality",
-    "input_tokens_by_modality": "input_by_modality",
-    "cached_tokens_by_modality": "cached_by_modality",
-    "output_tokens_by_modality": "output_by_modality",
-}
-_TIERS = ("serviceTier", "trafficType", "service_tier")
-
-# Under `$alt=json;enum-encoding=int` enums are numbers (Gemini fact 1.8).
-_FINISH_REASONS = (
-    *("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER", "LANGUAGE", "BLOCKLIST"),
-    *("PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "IMAGE_SAFETY", "UNEXPECTED_TOOL_CALL"),
-)
-
 # Bodies of these are the model publisher's own: Google's fields are not in them.
 _PUBLISHERS_OWN = frozenset({"rawPredict", "streamRawPredict", "invoke"})
+
+_IN_PROGRESS = frozenset({"in_progress", "queued"})  # of an interaction that is read again later
+_MOST_QUERIES = 1000  # of one answer that are told apart
 
 
 class Reading:
     """Everything read of one answer so far.
 
     Attributes:
-        counted: whether any count was sent.
         complete: False once a document could not be read, whose counts may be newer than what we have.
         error: of an error inside a 200, its code and status.
     """
@@ -78,18 +45,20 @@ class Reading:
     __slots__ = (
         "_compatible",
         "_counts",
-        "_details",
         "_finish",
         "_id",
+        "_in_progress",
+        "_interaction",
         "_listed_images",
         "_model",
         "_native",
-        "_openai",
         "_queries",
+        "_seen",
         "_seen_images",
+        "_stops",
         "_tier",
+        "_vertex",
         "complete",
-        "counted",
         "error",
     )
 
@@ -97,20 +66,37 @@ class Reading:
         unknown = operation.name == "unknown"  # may answer in either way
         self._compatible = operation.api in {"openai", "interactions"} or operation.name in _PUBLISHERS_OWN or unknown
         self._native = unknown or not self._compatible
-        self._openai = operation.api == "openai" and not unknown
-        self._counts: dict[str, int] = {}
-        self._details: dict[str, dict[str, int]] = {}
-        self._finish: dict[int, str] = {}  # by candidate: the last one said
-        self._queries: dict[int, int] = {}  # by candidate
+        self._vertex = operation.api == "vertex"
+        self._interaction = operation.api == "interactions"
+        self._stops = operation.name == "streamGenerateContent"  # and says why
+        self._counts = Counts(openai=operation.api == "openai" and not unknown)
+        self._seen: set[int] = set()  # candidates
+        self._finish: dict[int, str] = {}  # by candidate: the last reason said
+        self._queries: set[tuple[int, str]] | None = None  # by candidate: chunks may repeat them and may add to them
         self._seen_images = 0  # each in a chunk of its own, or all in one answer: they add up
         # In the list that an Interaction ends with: the truth. An image may come in several deltas before.
         self._listed_images: int | None = None
+        self._in_progress = False
         self._tier: str | None = None
         self._model: str | None = None
-        self._id: str | None = None
-        self.counted = False
         self.complete = True
         self.error: str | None = None
+        self._id: str | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Any count was sent, and what it counts has ended."""
+        return self._counts.said and not self._in_progress
+
+    @property
+    def unfinished(self) -> bool:
+        """A stream that has not said why the model stopped: it broke off inside Google, its counts are early ones."""
+        return self._stops and (not self._finish or not self._seen <= self._finish.keys())
+
+    @property
+    def once(self) -> str | None:
+        """An interaction may run in the background, and be read as often as one likes: whoever reads it first pays."""
+        return f"interactions/{self._id}" if self._interaction and self._id else None
 
     def read(self, document: bytes | None) -> None:
         """One document, or None for one too large to read. Never raises."""
@@ -132,28 +118,15 @@ class Reading:
         """The counts under our names, None when there are none. `tier` is a header's word, which wins."""
         if not self.counted:
             return None
-        tokens = {name: self._counts.get(name, 0) for name in _COUNTS.values()}
-        total = self._counts.get("total_tokens")
-        if total is None:
-            parts = ("input_tokens", "tool_tokens", "output_tokens", "thought_tokens")
-            total = sum(tokens[part] for part in parts)
-        elif self._openai:
-            # OpenAI's completion_tokens may leave thinking out, its total does not (Gemini fact 4.4).
-            tokens["output_tokens"] = max(total - tokens["input_tokens"], 0)
+        counts: Any = self._counts.tokens()
+        details: Any = self._counts.details
         return Usage(
-            input_tokens=tokens["input_tokens"],
-            cached_tokens=tokens["cached_tokens"],
-            tool_tokens=tokens["tool_tokens"],
-            output_tokens=tokens["output_tokens"],
-            thought_tokens=tokens["thought_tokens"],
-            total_tokens=total,
-            input_by_modality=self._details.get("input_by_modality", {}),
-            cached_by_modality=self._details.get("cached_by_modality", {}),
-            output_by_modality=self._details.get("output_by_modality", {}),
+            **counts,
+            **details,
             images=self._seen_images if self._listed_images is None else self._listed_images,
-            search_queries=sum(self._queries.values()),
+            search_queries=self._counts.searches or len(self._queries or ()),
             finish_reasons=tuple(self._finish[index] for index in sorted(self._finish)),
-            tier=tier or self._tier,
+            tier=tier or self._tier or self._counts.tier,
             model_version=self._model,
             response_id=self._id,
         )
@@ -161,53 +134,71 @@ class Reading:
     def _read_native(self, document: bytes) -> None:
         answer = decode_native(document)
         self._read_error(answer.error)
-        self._read_counts(answer.usage_metadata)
+        self._counts.read(answer.usage_metadata)
         self._model = word(answer.model_version) or self._model
         self._id = word(answer.response_id) or self._id
         if answer.candidates is not ABSENT:
             for candidate in decode_candidates(answer.candidates) or ():
                 self._read_candidate(candidate)
         feedback = answer.prompt_feedback
-        if isinstance(feedback, dict) and feedback.get("blockReason"):  # a 200 without candidates
-            self._finish.setdefault(0, f"BLOCKED_{word(feedback['blockReason'])}")
+        blocked = block_reason(feedback.get("blockReason"), vertex=self._vertex) if isinstance(feedback, dict) else None
+        if blocked is not None:  # a 200 without candidates (Gemini fact 4.1)
+            self._finish.setdefault(0, f"BLOCKED_{blocked}")
+        if answer.token_count is not None:  # an embedding of a batch has no more than this
+            self._counts.read({"promptTokenCount": answer.token_count})
         if answer.predictions is not ABSENT:
-            self._read_predictions(decode_predictions(answer.predictions) or ())
+            for prediction in decode_predictions(answer.predictions) or ():
+                self._read_prediction(prediction)
 
     def _read_candidate(self, candidate: Candidate) -> None:
         index = candidate.index if isinstance(candidate.index, int) else 0
-        reason = candidate.finish_reason
-        if isinstance(reason, int) and 0 <= reason < len(_FINISH_REASONS):
-            reason = _FINISH_REASONS[reason]
-        if reason:
-            self._finish[index] = word(reason) or "UNKNOWN"
-        if candidate.grounding_metadata and candidate.grounding_metadata.web_search_queries:
-            self._queries[index] = len(candidate.grounding_metadata.web_search_queries)
+        self._seen.add(index)
+        reason = finish_reason(candidate.finish_reason, vertex=self._vertex)
+        if reason is not None:
+            self._finish[index] = reason
+        if candidate.grounding_metadata is not None:
+            self.read_queries(candidate.grounding_metadata.web_search_queries, index)
         for part in (candidate.content and candidate.content.parts) or ():
             blob = part.inline_data or part.file_data
             # A draft among the thoughts is no image of the answer, and not billed as one.
             if blob and _is_image(blob.mime_type) and part.thought is not True:
                 self._seen_images += 1
 
-    def _read_predictions(self, predictions: Any) -> None:
-        """Imagen sends no usage: its images are the count. Older embeddings count in each prediction."""
-        for prediction in predictions:
-            if prediction.bytes_base64_encoded or prediction.gcs_uri:
-                self.counted = True
-                self._seen_images += 1 if _is_image(prediction.mime_type) else 0
-            embeddings = prediction.embeddings
-            statistics = embeddings.get("statistics") if isinstance(embeddings, dict) else None
-            tokens = count(statistics.get("token_count")) if isinstance(statistics, dict) else None
-            if tokens is not None:
-                self.counted = True
-                self._counts["input_tokens"] = self._counts.get("input_tokens", 0) + tokens
+    def read_queries(self, queries: list[Any] | None, index: int = 0) -> None:
+        if queries:
+            self._queries = self._queries or set()
+            if len(self._queries) < _MOST_QUERIES:
+                self._queries.update((index, query) for query in map(str, queries))
+
+    def _read_prediction(self, prediction: Prediction) -> None:
+        """Imagen sends no usage: its images are the count, be it none. Older embeddings count in each prediction."""
+        if prediction.bytes_base64_encoded or prediction.gcs_uri:
+            self._counts.said = True
+            self._seen_images += 1 if prediction.mime_type is None or _is_image(prediction.mime_type) else 0
+        elif prediction.rai_filtered_reason:
+            self._counts.said = True
+        embeddings = prediction.embeddings
+        statistics = embeddings.get("statistics") if isinstance(embeddings, dict) else None
+        tokens = count(statistics.get("token_count")) if isinstance(statistics, dict) else None
+        if tokens is not None:
+            self._counts.add("input_tokens", tokens)
 
     def _read_compatible(self, document: bytes, *, nested: bool = False) -> None:
         answer = decode_compatible(document)
         self._read_error(answer.error)
-        self._read_counts(answer.usage)
+        self._counts.read(answer.usage)
         self._tier = word(answer.service_tier) or self._tier
         self._model = word(answer.model) or self._model
         self._id = word(answer.id) or self._id
+        if answer.status is not None:
+            self._in_progress = answer.status in _IN_PROGRESS
+        self._read_output(answer)
+        for raw in () if nested else (answer.interaction, answer.response, answer.message):
+            # `message` is text in an error event: only an object has counts.
+            if raw is not ABSENT and bytes(raw).startswith(b"{"):
+                self._read_compatible(bytes(raw), nested=True)
+
+    def _read_output(self, answer: Compatible) -> None:
         if answer.choices is not ABSENT:
             for choice in decode_choices(answer.choices) or ():
                 if choice.finish_reason and isinstance(choice.index, int):
@@ -215,44 +206,18 @@ class Reading:
         if answer.data is not ABSENT:
             images = [image for image in decode_images(answer.data) or () if image.b64_json or image.url]
             self._seen_images += len(images)
-            self.counted = self.counted or bool(images)
-        if answer.delta is not ABSENT:
-            delta = decode_delta(answer.delta)
-            self._seen_images += 1 if delta and delta.type == "image" else 0
+            self._counts.said = self._counts.said or bool(images)
+        delta = decode_delta(answer.delta) if answer.delta is not ABSENT else None
+        if delta is not None and delta.type == "image":
+            self._seen_images += 1
+        reason = word(answer.stop_reason) or (delta and word(delta.stop_reason))  # a partner's
+        if reason:
+            self._finish[0] = reason
         steps = [
             step for raw in (answer.steps, answer.outputs) if raw is not ABSENT for step in decode_steps(raw) or ()
         ]
         if steps:  # an Interaction that has only begun has an empty list
             self._listed_images = sum(_images_of(step) for step in steps)
-        for raw in () if nested else (answer.interaction, answer.response, answer.message):
-            # `message` is text in an error event: only an object has counts.
-            if raw is not ABSENT and bytes(raw).startswith(b"{"):
-                self._read_compatible(bytes(raw), nested=True)
-
-    def _read_counts(self, usage: Any) -> None:
-        """Last value of each field wins: every chunk repeats running totals (Gemini fact 4.2)."""
-        if not isinstance(usage, dict):
-            return
-        self._openai = self._openai or (self._native and "completion_tokens" in usage)
-        for theirs, ours in _COUNTS.items():
-            tokens = count(usage.get(theirs)) if theirs in usage else None
-            if tokens is not None:
-                self.counted = True
-                self._counts[ours] = tokens
-        for theirs, ours in _DETAILS.items():
-            details = by_modality(usage.get(theirs)) if theirs in usage else {}
-            if details:
-                self._details[ours] = details
-        for name in _TIERS:
-            self._tier = word(usage.get(name)) or self._tier
-        cached = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
-        tokens = count(cached.get("cached_tokens")) if isinstance(cached, dict) else None
-        if tokens is not None:
-            self._counts["cached_tokens"] = tokens
-        tools = usage.get("grounding_tool_count")
-        for tool in tools if isinstance(tools, list) else ():
-            if isinstance(tool, dict) and tool.get("type", "google_search") == "google_search":
-                self._queries[0] = count(tool.get("count")) or 0
 
     def _read_error(self, error: Any) -> None:
         if isinstance(error, dict):

@@ -2,7 +2,7 @@
 
 The answer to a start is empty text/plain with an absolute address on the host that was called; chunks come without
 a credential and are known by their upload id alone. Unlike Google, which gives back generated files only, small
-uploaded ones can be downloaded: nothing here generates any.
+uploaded ones can be downloaded too.
 Refuses a chunk at a wrong offset, an upload id it never gave, and every file to any account but its owner's.
 """
 

@@ -4,18 +4,30 @@ The server calls `route` once the account is known. Everything a room refuses co
 Refuses a path or method it does not know with Google's 404.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from proxy.simulator import embed, errors, generate, predict
+from proxy.simulator import embed, errors, generate, jobs, predict
 from proxy.simulator.answer import Answer, unary
 from proxy.simulator.caches import caches
 from proxy.simulator.call import Call
 from proxy.simulator.files import Files
+from proxy.simulator.interactions import interactions
 from proxy.simulator.models import Model, Models
 from proxy.simulator.openai import openai
 from proxy.simulator.storage import Storage
 
 _LEAST_DEADLINE_SECONDS = 10
+_VERBS: dict[str, Callable[[Call, Model, Storage], Answer]] = {
+    "generateContent": generate.generate,
+    "streamGenerateContent": generate.stream,
+    "batchGenerateContent": jobs.begin_batch,
+    "countTokens": lambda call, model, _: embed.count(call, model),
+    "embedContent": lambda call, model, _: embed.embed(call, model),
+    "batchEmbedContents": lambda call, model, _: embed.embed_batch(call, model),
+    "predict": lambda call, *_: predict.predict(call),
+    "predictLongRunning": jobs.begin_video,
+}
 _ANY_MODEL_FOLDERS = ("tunedModels", "dynamic", "endpoints")  # names only their owner knows
 
 
@@ -24,17 +36,22 @@ def route(call: Call, models: Models, storage: Storage, files: Files) -> Answer:
     path = call.path
     if call.openai:
         return openai(call, models)
-    match path.tail[:1]:
-        case ("files",):
-            return files.answer(call)
-        case ("cachedContents",):
-            return caches(call, models, storage)
+    match path.tail:
+        case ("files", *_):
+            answer = files.answer(call)
+        case ("cachedContents", *_):
+            answer = caches(call, models, storage)
+        case ("interactions", *_):
+            answer = interactions(call, models, storage)
+        case ("batches", *_) | ("models", _, "operations", *_):
+            answer = jobs.read_job(call, storage)
         case _ if path.model and path.verb and call.method == "POST":
-            return _verb(call, models, storage)
+            answer = _verb(call, models, storage)
         case _ if call.method == "GET" and not path.verb:
-            return _catalogue(call, models)
+            answer = _catalogue(call, models)
         case _:
             raise errors.unknown_method()
+    return answer
 
 
 def _check_deadline(call: Call) -> None:
@@ -46,21 +63,10 @@ def _check_deadline(call: Call) -> None:
 
 def _verb(call: Call, models: Models, storage: Storage) -> Answer:
     model = _model(call, models)
-    match call.path.verb:
-        case "generateContent":
-            return generate.generate(call, model, storage)
-        case "streamGenerateContent":
-            return generate.stream(call, model, storage)
-        case "countTokens":
-            return embed.count(call, model)
-        case "embedContent":
-            return embed.embed(call, model)
-        case "batchEmbedContents":
-            return embed.embed_batch(call, model)
-        case "predict":
-            return predict.predict(call)
-        case _:
-            raise errors.unknown_method()
+    run = _VERBS.get(call.path.verb)
+    if run is None:
+        raise errors.unknown_method()
+    return run(call, model, storage)
 
 
 def _model(call: Call, models: Models) -> Model:

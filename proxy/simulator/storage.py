@@ -1,8 +1,8 @@
-"""What accounts leave behind: uploaded files and cached contents, each seen by its owner alone.
+"""What accounts leave behind: files, caches, jobs and interactions, each seen by its owner alone.
 
-`generate.py` asks whether a file or cache may be used; `files.py` and `caches.py` answer the calls that make and
-list them. A pool of keys must send a resource back to the key that made it: here it is refused otherwise.
-Of a large file only size and digest are kept, so that a long run does not fill the memory.
+`generate.py` asks whether a file or cache may be used; `files.py`, `caches.py`, `jobs.py` and `interactions.py` answer
+the calls that make and read them. A pool of keys must send a resource back to the key that made it: here it is refused
+otherwise. Of a large file only size and digest are kept, so that a long run does not fill the memory.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from proxy.simulator.errors import not_yours
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """A file or a cache: whose it is, what a GET answers, a small file's bytes, what a cache counts for."""
+    """One of them: whose it is, what a GET answers, a small file's bytes, what a cache counts for."""
 
     owner: str | None
     document: dict[str, Any]
@@ -25,12 +25,20 @@ class Storage:
     def __init__(self) -> None:
         self.files: dict[str, Resource] = {}
         self.caches: dict[str, Resource] = {}
+        self.jobs: dict[str, Resource] = {}
+        self.interactions: dict[str, Resource] = {}
 
     def file(self, account: str | None, name: str) -> Resource:
         return _owned(self.files, account, name, "File")
 
     def cache(self, account: str | None, name: str) -> Resource:
         return _owned(self.caches, account, name, "CachedContent")
+
+    def job(self, account: str | None, name: str) -> Resource:
+        return _owned(self.jobs, account, name, "Operation")
+
+    def interaction(self, account: str | None, name: str) -> Resource:
+        return _owned(self.interactions, account, name, "Interaction")
 
     def check_file(self, account: str | None, uri: str) -> None:
         """A `fileUri` that names a file of the Files API must be the caller's own; other addresses pass."""

@@ -9,7 +9,6 @@ import asyncio
 import socket
 import struct
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 
 from aiohttp import web
@@ -17,11 +16,11 @@ from aiohttp.abc import AbstractStreamWriter
 
 from proxy.simulator.answer import Answer, Event, Piece
 from proxy.simulator.call import Call
+from proxy.simulator.codings import ENCODINGS, packed
 from proxy.simulator.faults import Fault
 from proxy.simulator.ledger import Entry
 
 _PIECE_BYTES = 64 << 10
-ENCODINGS = {"gzip": 31, "deflate": 15}  # what x-sim-encoding takes, as zlib window bits
 _NO_BODY = frozenset({204, 304})
 
 
@@ -37,7 +36,7 @@ async def transmit(
     encoding = asked if asked in ENCODINGS else None  # the error that refuses another one goes out as it is
     response = _head(call, answer, encoding, started)
     if encoding is not None:
-        events = tuple(_compress(events, encoding))
+        events = tuple(packed(events, encoding))
     _hold_back(request)
     writer = await response.prepare(request)
     entry.status = answer.status
@@ -138,12 +137,3 @@ async def _break_off(request: web.BaseRequest, fault: Fault) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
     await asyncio.Event().wait()  # the loss of the connection ends this task, as a caller's leaving does
-
-
-def _compress(events: tuple[Event, ...], encoding: str) -> Iterator[Event]:
-    """Each event is flushed: a reader of a compressed stream sees it when it was sent."""
-    compressor = zlib.compressobj(1, zlib.DEFLATED, ENCODINGS[encoding])
-    for number, event in enumerate(events, 1):
-        pieces: list[Piece] = [compressor.compress(piece) for piece in event.pieces]
-        pieces.append(compressor.flush(zlib.Z_FINISH if number == len(events) else zlib.Z_SYNC_FLUSH))
-        yield Event([piece for piece in pieces if piece], event.usage)

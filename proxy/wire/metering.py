@@ -4,10 +4,11 @@ The relay feeds every piece to it after the piece went down, a session every mes
 and ends the metering of that exchange; its record then says that there are no counts.
 """
 
+import asyncio
 import logging
 
 from proxy.gemini.live import LiveMeter
-from proxy.gemini.meter import meter_for
+from proxy.gemini.meter import Meter, meter_for
 from proxy.head import ResponseHead
 from proxy.operation import Operation
 from proxy.usage import Usage, UsageState
@@ -18,8 +19,8 @@ _log = logging.getLogger("proxy.wire")
 class Metering:
     """One answer's meter, fenced off."""
 
-    def __init__(self, operation: Operation, head: ResponseHead) -> None:
-        self._meter = LiveMeter(operation) if head.status == 101 else meter_for(operation, head)
+    def __init__(self, operation: Operation, head: ResponseHead, target: str = "") -> None:
+        self._meter = LiveMeter(operation) if head.status == 101 else meter_for(operation, head, target)
         self._broken = False
 
     def feed(self, piece: bytes) -> None:
@@ -29,6 +30,25 @@ class Metering:
             self._meter.feed(piece)
         except Exception:
             self._fail()
+
+    @property
+    def behind(self) -> bool:
+        """A compressed piece holds more than is read at once: `catch_up` before the next one."""
+        return isinstance(self._meter, Meter) and self._meter.behind and not self._broken
+
+    async def catch_up(self) -> None:
+        """Read on, step by step, between which others run."""
+        while self.behind and isinstance(self._meter, Meter):
+            await asyncio.sleep(0)
+            try:
+                self._meter.catch_up()
+            except Exception:
+                self._fail()
+
+    @property
+    def once(self) -> str | None:
+        """Under which name the usage is charged once; known when it is finished."""
+        return self._meter.once if isinstance(self._meter, Meter) and not self._broken else None
 
     def finish(self, *, complete: bool) -> tuple[Usage | None, UsageState, str | None]:
         """Usage, how far it can be trusted, and the error that came inside a 200, if one did."""

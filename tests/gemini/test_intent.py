@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import Intent, Operation
-from proxy.gemini.intent import read_intent
+from proxy import Intent, Operation, Usage
+from proxy.gemini.intent import asked_usage, read_intent
 from proxy.gemini.paths import parse_operation
 from proxy.gemini.skeleton import REQUEST_BYTES, Skeleton
 
@@ -174,6 +174,28 @@ def test_a_body_that_names_two_models_is_refused(target: str, body: bytes) -> No
 def test_a_model_named_twice_alike_is_one() -> None:
     found = read_intent(parse_operation("POST", CHAT), CHAT, b'{"model": "m", "x": {"model": "y"}, "model": "m"}')
     assert found.model == "m"
+
+
+VEO = "/v1beta/models/veo-3.1-generate-preview:predictLongRunning"
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "seconds", "resolution"),
+    [
+        (VEO, {"instances": [{"prompt": "x"}]}, 8, None),
+        (VEO, {"parameters": {"durationSeconds": 4, "resolution": "1080p", "sampleCount": 2}}, 8, "1080p"),
+        (VEO, {"parameters": {"duration_seconds": "6", "resolution": "4K", "number_of_videos": 3}}, 18, "4k"),
+        (VEO, {"parameters": {"durationSeconds": True, "resolution": 7, "numberOfVideos": -1}}, 8, None),
+        ("/v1beta/openai/videos", {"model": "veo-3", "seconds": "4", "size": "1280x720"}, 4, "720p"),
+        ("/v1beta/openai/videos", {"model": "veo-3", "size": "1080x1920"}, 8, "1080p"),
+        ("/v1beta/openai/videos", {"model": "veo-3", "size": "3840x2160"}, 8, "4k"),
+        (FLASH, {"parameters": {"durationSeconds": 4}}, 0, None),
+    ],
+)
+def test_videos(target: str, body: Any, seconds: int, resolution: str | None) -> None:
+    found = intent(target, body)
+    assert (found.video_seconds, found.video_resolution) == (seconds, resolution)
+    assert asked_usage(found) == (Usage(video_seconds=seconds, video_resolution=resolution) if seconds else None)
 
 
 BATCH = "/v1beta/models/gemini-3-pro-image:batchGenerateContent"

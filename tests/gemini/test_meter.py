@@ -6,12 +6,14 @@ import zlib
 from itertools import cycle
 from typing import Any
 
+import brotli
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy import Headers, Operation, ResponseHead, Usage, UsageState
-from proxy.gemini.meter import Meter, meter_for
+from proxy.gemini.inflate import zstd
+from proxy.gemini.meter import MOST_INFLATED, STEP_BYTES, Meter, meter_for
 
 GENERATE = Operation("generateContent", api="gemini", model="m", generates=True)
 STREAM = Operation("streamGenerateContent", api="gemini", model="m", generates=True, streams=True)
@@ -129,13 +131,18 @@ def test_the_header_names_the_tier_served() -> None:
     assert usage.tier == "flex"
 
 
-@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", "raw deflate", "two members"])
+@pytest.mark.parametrize(
+    "coding", ["gzip", "x-gzip", "deflate", "raw deflate", "two members", "br", "zstd", "gzip, br"]
+)
 def test_compressed_answers(coding: str) -> None:
     raw = zlib.compressobj(wbits=-15)
     body = {
         "deflate": zlib.compress(PRETTY),
         "raw deflate": raw.compress(PRETTY) + raw.flush(),
         "two members": gzip.compress(PRETTY[:1000]) + gzip.compress(PRETTY[1000:]),
+        "br": brotli.compress(PRETTY, quality=5),
+        "zstd": zstd.compress(PRETTY),
+        "gzip, br": brotli.compress(gzip.compress(PRETTY), quality=5),
     }.get(coding, gzip.compress(PRETTY))
     name = {"raw deflate": "deflate", "two members": "gzip"}.get(coding, coding)
     for sizes in (None, [1], [100, 3]):
@@ -152,9 +159,31 @@ def test_bytes_that_do_not_inflate_leave_what_was_read() -> None:
     assert usage.input_tokens == 3
 
 
-@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br"])
+@pytest.mark.parametrize("coding", ["compress", "aes128gcm", "gzip, gzip, gzip"])
 def test_a_coding_we_cannot_undo_says_so(coding: str) -> None:
     assert metered(GENERATE, head(content_encoding=coding), b"\x00" * 100) == (None, UsageState.NONE)
+
+
+def test_a_bomb_is_read_step_by_step() -> None:
+    """A piece of 60 KiB that holds 60 MB: whoever feeds it may let others run between the steps."""
+    bomb = gzip.compress(b'{"candidates": [{"content": {"parts": [{"text": "' + b"a" * 60_000_000 + b'"}]}}], ')
+    bomb += gzip.compress(b'"usageMetadata": {"totalTokenCount": 3}}')
+    meter = meter_for(GENERATE, head(content_encoding="gzip"))
+    meter.feed(bomb)
+    steps = 1
+    while meter.behind:
+        meter.catch_up()
+        steps += 1
+    assert steps == pytest.approx(60_000_000 / STEP_BYTES, rel=0.01)
+    assert final(meter.finish(complete=True)).total_tokens == 3
+
+
+def test_what_inflates_without_end_is_given_up() -> None:
+    meter = meter_for(STREAM, head(SSE, content_encoding="br"))
+    meter.feed(brotli.compress(events(TURNS[0]) + b" " * (MOST_INFLATED + STEP_BYTES), quality=1))
+    usage, state = meter.finish(complete=True)
+    assert usage is not None
+    assert (usage.total_tokens, state) == (7, UsageState.PARTIAL)
 
 
 TURNS = [
@@ -186,14 +215,17 @@ def test_an_array_stream(sizes: list[int] | None) -> None:
 @pytest.mark.parametrize("sizes", [None, [4096], [65_536, 1]])
 def test_images_of_several_events_add_up(sizes: list[int] | None) -> None:
     image = {"candidates": [{"content": {"parts": [IMAGE]}}]}
-    body = events(image, image, {"usageMetadata": {"promptTokenCount": 1, "totalTokenCount": 2241}})
+    last = {"candidates": [{"finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 1, "totalTokenCount": 2241}}
+    body = events(image, image, last)
     usage = final(metered(STREAM, head(SSE), body, sizes=sizes))
     assert (usage.images, usage.total_tokens) == (2, 2241)
 
 
 def test_odd_lines_and_a_missing_last_blank_line() -> None:
     body = b': hi\nevent: x\nid: 1\nfoo\ndata:\n\ndata: {\ndata: "usageMetadata": {"totalTokenCount": 3}}'
-    assert final(metered(STREAM, head(SSE), body, sizes=[3])).total_tokens == 3
+    usage, state = metered(STREAM, head(SSE), body, sizes=[3])
+    assert usage is not None
+    assert (usage.total_tokens, state) == (3, UsageState.PARTIAL)  # never said why it stopped
 
 
 @pytest.mark.parametrize(
@@ -499,7 +531,10 @@ def test_any_answer_at_any_split_equals_a_full_parse(
 def test_no_bytes_make_it_raise(body: bytes, content_type: str, operation: Operation) -> None:
     for start in (b"", b"{", b"[{", b"data: {"):
         metered(operation, head(content_type), start + body, sizes=[17])
-        meter_for(operation, head(content_type, content_encoding="gzip")).feed(body)
+        for coding in ("gzip", "deflate", "br", "zstd", "br, gzip"):
+            packed = meter_for(operation, head(content_type, content_encoding=coding))
+            packed.feed(start + body)
+            packed.finish(complete=True)
 
 
 @pytest.mark.parametrize("deep", [b'{"candidates":' * 5000, b'{"usage":' * 5000, b'{"response":' * 3000, b"[" * 60_000])

@@ -1,5 +1,6 @@
 """Every family of Gemini fact 1, one row each: what a person would look for, and what must stay unknown."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -220,7 +221,10 @@ TABLE = [
 
 @pytest.mark.parametrize(("method", "target", "operation"), TABLE, ids=[f"{row[0]} {row[1]}" for row in TABLE])
 def test_every_family_has_a_name(method: str, target: str, operation: Operation) -> None:
-    assert parse_operation(method, target) == operation
+    found = parse_operation(method, target)
+    assert msgspec.structs.replace(found, location=None, billed_by_body=False) == operation
+    on_vertex = target.startswith((VERTEX, f"/upload{VERTEX}"))
+    assert found.location == ("europe-west4" if on_vertex else None)
 
 
 @pytest.mark.parametrize(
@@ -320,3 +324,26 @@ def test_never_raises_near_real_paths(target: str, noise: str, at: int) -> None:
 )
 def test_bare_model(name: str, bare: str) -> None:
     assert bare_model(name) == bare
+
+
+@pytest.mark.parametrize(
+    ("target", "by_body"),
+    [
+        (f"/v1beta/models/{FLASH}:generateContent", False),
+        ("/v1beta/models/gemini-3-pro-image-preview:streamGenerateContent", True),
+        ("/v1beta/models/gemini-nano-banana-2.1:generateContent", True),
+        ("/v1beta/models/gemini-2.5-flash-image:batchGenerateContent", True),
+        ("/v1beta/models/gemini-2.5-flash-image:countTokens", False),
+        ("/v1beta/models/imagen-4:predict", True),
+        ("/v1beta/models/veo-3:predictLongRunning", True),
+        (f"{VERTEX}/publishers/google/models/veo-3:fetchPredictOperation", False),
+        ("/v1beta/openai/chat/completions", True),
+        (f"{VERTEX}/endpoints/openapi/chat/completions", True),
+        (f"{VERTEX}/endpoints/123/chat/completions", False),
+        ("/v1/interactions", True),
+        ("/v1/interactions/i/cancel", False),
+        ("/v1beta/files/f", False),
+    ],
+)
+def test_whose_body_says_what_their_bill_needs(target: str, by_body: bool) -> None:
+    assert parse_operation("POST", target).billed_by_body is by_body
