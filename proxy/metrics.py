@@ -23,6 +23,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from proxy.exchange import Exchange
+from proxy.price import Pricing
 from proxy.usage import Usage
 from proxy.version import __version__
 
@@ -70,6 +71,8 @@ class Children(msgspec.Struct):
     thought: Counter
     images: Counter
     exchanges: dict[tuple[str, int | None], Counter]  # by outcome and status
+    costs: dict[str, Counter]  # by currency
+    prices: dict[str, Counter]
 
 
 class Metrics:
@@ -115,6 +118,20 @@ class Metrics:
             registry=registry,
         )
         self._images = Counter("weir_images_total", "Images in answers.", ["team", "model"], registry=registry)
+        # Sums of floats, to watch and to alert by; the exact amounts are in the usage log.
+        self._cost = Counter(
+            "weir_cost_total", "What Google charges us.", ["team", "model", "currency"], registry=registry
+        )
+        self._price = Counter(
+            "weir_price_total", "What teams are charged.", ["team", "model", "currency"], registry=registry
+        )
+        pricing = Counter(
+            "weir_pricing_total",
+            "Exchanges by what their amounts rest on; - where no usage log stood around them.",
+            ["pricing"],
+            registry=registry,
+        )
+        self._pricing = {word: pricing.labels(word or NONE) for word in (*Pricing, None)}
         self._attempts = Counter(
             "weir_attempts_total",
             "Tries at an endpoint; result is the status of its answer, or why there was none.",
@@ -145,16 +162,15 @@ class Metrics:
             child.inc()
         if exchange.usage is not None:
             _count(exchange.usage, children)
+        self._count_charge(exchange, children)
 
     def render(self) -> bytes:
         """The text exposition format. Takes milliseconds with thousands of series; may run in a thread."""
         return generate_latest(self._registry)
 
     def _children_of(self, exchange: Exchange) -> Children:
-        principal = exchange.principal
         route = exchange.route or NONE
-        team = self._teams.label(principal.team if principal else None)
-        model = self._models.label(exchange.model, earned=exchange.usage is not None)
+        team, model = self._payer(exchange)
         operation = self._operations.label(exchange.operation.name)
         children = self._children.get((route, team, model, operation))
         if children is None:
@@ -168,15 +184,36 @@ class Metrics:
                 thought=self._tokens.labels(team, model, "thought"),
                 images=self._images.labels(team, model),
                 exchanges={},
+                costs={},
+                prices={},
             )
         return children
 
+    def _count_charge(self, exchange: Exchange, children: Children) -> None:
+        charge = exchange.charge
+        self._pricing[charge.pricing if charge is not None else None].inc()
+        if charge is None:
+            return
+        for amount, currency, known, counter in (
+            (charge.cost, charge.cost_currency, children.costs, self._cost),
+            (charge.price, charge.price_currency, children.prices, self._price),
+        ):
+            if not amount:
+                continue
+            child = known.get(currency)
+            if child is None:
+                child = known[currency] = counter.labels(*self._payer(exchange), currency)
+            child.inc(float(amount))
+
+    def _payer(self, exchange: Exchange) -> tuple[str, str]:
+        """Team and model, as the series have them."""
+        team = self._teams.label(exchange.principal.team if exchange.principal else None)
+        return team, self._models.label(exchange.model, earned=exchange.usage is not None)
+
     def _exchange_child(self, exchange: Exchange, children: Children) -> Counter:
-        principal = exchange.principal
         child = self._exchanges.labels(
             exchange.route or NONE,
-            self._teams.label(principal.team if principal else None),
-            self._models.label(exchange.model, earned=False),
+            *self._payer(exchange),
             self._operations.label(exchange.operation.name),
             str(exchange.outcome),
             NONE if exchange.status is None else str(exchange.status),

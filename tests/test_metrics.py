@@ -1,8 +1,10 @@
 """What `/metrics` counts, and that no caller can make it grow without end."""
 
+from decimal import Decimal
+
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy import AttemptRecord, Exchange, Operation, Outcome, Usage
+from proxy import AttemptRecord, Charge, Exchange, Operation, Outcome, Pricing, Usage
 from proxy.metrics import CONTENT_TYPE, MOST_NAMES, Metrics
 from tests.support import make_exchange
 
@@ -78,6 +80,36 @@ def test_tokens_and_images() -> None:
     kinds = {"input": 24, "cached": 6, "tool": 10, "output": 80, "thought": 14}
     assert {kind: value(metrics, "weir_tokens_total", **of, kind=kind) for kind in kinds} == kinds
     assert value(metrics, "weir_images_total", **of) == 4
+
+
+def test_amounts_by_team_model_and_currency() -> None:
+    metrics = new()
+    exchange = ended()
+    exchange.charge = Charge(
+        pricing=Pricing.PRICED, cost=Decimal("0.24"), price=Decimal("0.09"), price_currency="EUR", price_list="eu"
+    )
+    metrics.observe(exchange)
+    metrics.observe(exchange)
+    exchange.charge = Charge(pricing=Pricing.ESTIMATED, cost=Decimal("0.01"), price=Decimal(0))
+    metrics.observe(exchange)
+
+    of = {"team": "studio", "model": "gemini-2.5-flash"}
+    assert value(metrics, "weir_cost_total", **of, currency="USD") == 0.49
+    assert series(metrics)["weir_price_total"] == {tuple(sorted((of | {"currency": "EUR"}).items())): 0.18}
+
+
+def test_every_exchange_is_counted_by_what_its_amount_rests_on() -> None:
+    metrics = new()
+    exchange = ended()
+    metrics.observe(exchange)
+    for pricing in Pricing:
+        exchange.charge = Charge(pricing=pricing)
+        metrics.observe(exchange)
+    metrics.observe(exchange)
+
+    counted = {dict(labels)["pricing"]: n for labels, n in series(metrics)["weir_pricing_total"].items()}
+    assert counted == {"-": 1, "priced": 1, "estimated": 1, "unpriced": 2}
+    assert "weir_cost_total" not in series(metrics)
 
 
 def test_each_attempt_is_counted_by_its_result() -> None:

@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from proxy import Exchange, UsageRecord
+from proxy import Exchange, Teams, Usage, UsageRecord, UsageState
 
 # A query that a client escaped by mistake (`%3Fkey=…`), or began with `&`, is a query all the same: Google's
 # paths hold neither, and keys were seen in both.
@@ -21,10 +21,13 @@ _LONGEST_MODEL = 128
 _LONGEST_LABEL = 256
 _CUT = "…"
 
+_BYTES_PER_TEXT_TOKEN = 4
 
-def record_of(exchange: Exchange, ended_monotonic: float) -> UsageRecord:
-    """The record of an exchange that ended at that moment of the services' monotonic clock."""
+
+def record_of(exchange: Exchange, ended_monotonic: float, teams: Teams | None = None) -> UsageRecord:
+    """The record of an exchange that ended at that moment of the services' monotonic clock; without its charge."""
     request, principal, endpoint = exchange.request, exchange.principal, exchange.endpoint
+    intent = exchange.intent_read
     return UsageRecord(
         time=_rfc3339(exchange.received_at),
         id=exchange.id,
@@ -50,8 +53,30 @@ def record_of(exchange: Exchange, ended_monotonic: float) -> UsageRecord:
         response_bytes=exchange.response_bytes,
         usage_state=exchange.usage_state,
         usage=exchange.usage,
+        estimate=_estimate(exchange),
+        asked_image_size=intent.image_size if intent else None,
         once=exchange.once,
+        price_list=teams.price_list(principal.team) if teams is not None and principal is not None else None,
         labels={name: _short(str(text), _LONGEST_LABEL) for name, text in exchange.labels.items()},
+    )
+
+
+def _estimate(exchange: Exchange) -> Usage | None:
+    """What the request asks for, where a model may have run for it and the answer's counts do not tell the whole."""
+    if not exchange.operation.generates or exchange.usage_state is UsageState.FINAL:
+        return None
+    if all(attempt.status is not None and attempt.status >= 400 for attempt in exchange.attempts):
+        return None  # refused, by us or by them
+    intent = exchange.intent_read
+    if intent is None:  # nobody had to read it; of a body full of images this is far too much, and known to be a guess
+        return Usage(input_tokens=exchange.request_bytes // _BYTES_PER_TEXT_TOKEN)
+    return Usage(
+        input_tokens=intent.input_tokens or exchange.request_bytes // _BYTES_PER_TEXT_TOKEN,
+        output_tokens=(intent.max_output_tokens or 0) * max(intent.candidate_count, 1),
+        images=intent.image_count,
+        video_seconds=intent.video_seconds,
+        video_resolution=intent.video_resolution,
+        tier=intent.service_tier,
     )
 
 

@@ -5,11 +5,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from proxy.app import NO_SEAL, App, certificate_of
+from proxy.app import NO_PRICES, NO_SEAL, App, certificate_of
 from proxy.cli.settings import DEFAULT_CONFIG, Config, load_or_exit
 from proxy.config.bind import ConfigError
 from proxy.config.schema import PluginSettings, RouteTable, Settings
 from proxy.plugin import Plugin
+from proxy.price_file import PriceSheet, unpriced_patterns
 
 
 def check(config: Config = DEFAULT_CONFIG) -> None:
@@ -18,6 +19,8 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
     try:
         App(settings)  # makes every plugin, so that each has looked at its table
         certificate_of(settings)
+        sheet = PriceSheet(settings)
+        prices = sheet.read(settings, keep=False)
     except ConfigError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
@@ -25,7 +28,9 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
     for route in settings.routes:
         out.print(_onion(route, settings))
     out.print(f"teams: {escape(', '.join(settings.teams) or 'none')}")
-    for warning in settings.warnings:
+    said = f"{prices.version}  {sheet.file}" if prices else f"{NO_PRICES}; there is no {sheet.file}"
+    out.print(escape(f"prices: {said}"), soft_wrap=True)
+    for warning in (*settings.warnings, *(unpriced_patterns(settings, prices) if prices else ())):
         typer.echo(f"warning: {warning}", err=True)
     if settings.server.seal is None:
         out.print(escape(f"uploads: {NO_SEAL}"))

@@ -11,7 +11,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ from proxy.cli.settings import DEFAULT_CONFIG, Config, load_or_exit
 from proxy.config.bind import ConfigError
 from proxy.config.schema import Settings
 from proxy.config.watch import changes
+from proxy.price_file import price_file
 from proxy.wire.door import Sockets
 from proxy.workers import READY, Place, Supervisor
 
@@ -78,9 +79,9 @@ async def _serve(settings: Settings, place: Place | None) -> None:
 
     loop.add_signal_handler(signal.SIGHUP, lambda: keep(asyncio.create_task(app.reload())))
     loop.add_signal_handler(signal.SIGUSR2, events.warning, "restart_refused")  # its default is the end
-    keep(asyncio.create_task(_watch(settings.file, app.reload, stop)))
+    keep(asyncio.create_task(_watch((settings.file, price_file(settings)), app.reload, stop)))
     for file in (settings.server.tls.certificate, settings.server.tls.key) if settings.server.tls else ():
-        keep(asyncio.create_task(_watch(file, app.renew_certificate, stop)))
+        keep(asyncio.create_task(_watch((file,), app.renew_certificate, stop)))
     # What start-up made lives for ever: the collector need not look at it again (measured: 10 to 20 % of a call).
     gc.collect()
     gc.freeze()
@@ -141,13 +142,13 @@ async def _started(settings: Settings, sockets: Sockets | None) -> App:
     raise typer.Exit(1)
 
 
-async def _watch(file: Path, reload: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """Reload at each change of the file. Without a watch the gateway serves on, and SIGHUP still reloads it."""
+async def _watch(files: Sequence[Path], reload: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Reload at each change of a file. Without a watch the gateway serves on, and SIGHUP still reloads it."""
     try:
-        async for _ in changes(file, stop):
+        async for _ in changes(files, stop):
             await reload()
     except Exception:
-        structlog.get_logger("weir").exception("watch_failed", file=str(file), cure="reload with SIGHUP")
+        structlog.get_logger("weir").exception("watch_failed", file=str(files[0]), cure="reload with SIGHUP")
 
 
 def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:

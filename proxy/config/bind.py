@@ -21,7 +21,7 @@ _MISSING = re.compile(r"Object missing required field `(?P<key>[^`]+)`")
 
 
 class ConfigError(Exception):
-    """A routes file that cannot be used: every problem found, each with the key it is about."""
+    """A routes file, or a price file, that cannot be used: every problem found, each with the key it is about."""
 
     def __init__(self, file: Path, problems: list[str]) -> None:
         super().__init__("\n".join(f"{file}: {problem}" for problem in problems))

@@ -191,7 +191,7 @@ class _Loader:
             for number, entry in enumerate(table.limits)
             if (limit := self._limit(f"{key}.limits[{number}]", entry)) is not None
         )
-        return Team(name, table.parent, table.tier, tuple(table.models), tuple(table.regions), limits)
+        return Team(name, table.parent, table.tier, tuple(table.models), tuple(table.regions), limits, table.prices)
 
     def _limit(self, key: str, table: LimitTable) -> Limit | None:
         said = [

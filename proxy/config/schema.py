@@ -62,6 +62,7 @@ class Server(Table, frozen=True, kw_only=True):
     drains: int = 100  # answers read on at once after their callers left; the next is hung up on
     store: str = "memory"
     state: Path = msgspec.field(default_factory=lambda: Path("var"))  # the usage log's folder
+    prices: Path | None = None  # the price file; None: prices.toml beside the routes file, where there is one
     public_url: str | None = None  # what callers call us, where it is not what their Host header says
     seal: Secret | None = None  # of upload addresses; at least 32 characters. None: made anew at each start
     upload_life: Seconds = Seconds(6 * 3600)  # of an upload's address, also when its key is revoked meanwhile
@@ -111,6 +112,7 @@ class TeamTable(Table, frozen=True, kw_only=True):
     models: list[str] = []
     regions: list[str] = []
     limits: list[LimitTable] = []
+    prices: str | None = None  # a list of the price file; None: the parent's, or else what Google charges
 
 
 class RouteTable(Table, frozen=True, kw_only=True):

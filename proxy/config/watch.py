@@ -1,28 +1,32 @@
-"""Says when the routes file has changed, by watchfiles.
+"""Says when the routes file, or one that is read with it, has changed, by watchfiles.
 
-Run as one task by `weir serve`. It watches the folder, not the file, because editors and Kubernetes replace
-files instead of writing into them (a Kubernetes mount swaps a `..data` link).
+Run as one task by `weir serve`. It watches folders, not files, because editors and Kubernetes replace files
+instead of writing into them (a Kubernetes mount swaps a `..data` link).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from watchfiles import awatch
 
 
-async def changes(file: Path, stop: asyncio.Event) -> AsyncIterator[None]:
-    """One item for each burst of changes that left the file different from what it was."""
-    seen = _fingerprint(file)
-    async for _ in awatch(file.parent, stop_event=stop, recursive=False, debounce=200, step=50):
-        now = _fingerprint(file)
-        if now is not None and now != seen:
-            seen = now
+async def changes(files: Sequence[Path], stop: asyncio.Event) -> AsyncIterator[None]:
+    """One item for each burst of changes that left a file different from what it was. One may be still to come."""
+    seen = await asyncio.to_thread(_fingerprints, files)
+    folders = {file.parent for file in files}
+    async for _ in awatch(*folders, stop_event=stop, recursive=False, debounce=200, step=50):
+        now = await asyncio.to_thread(_fingerprints, files)
+        if not now.items() <= seen.items():
+            seen |= now
             yield
 
 
-def _fingerprint(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except OSError:
-        return None  # between the two halves of a replace
+def _fingerprints(files: Sequence[Path]) -> dict[Path, bytes]:
+    """Without those that are not there: between the two halves of a replace, or not yet."""
+    found: dict[Path, bytes] = {}
+    for file in files:
+        with suppress(OSError):
+            found[file] = file.read_bytes()
+    return found

@@ -1,12 +1,203 @@
-"""What a usage record costs, by a price list."""
+"""What a usage record costs: the price file in force, applied to a record's own fields.
 
+The composition root makes one `PriceBook` a process and replaces its content at a reload; plugins see it as
+`services.prices`. The decisions stand in the files beside it: what is billed (`billed.py`), by which rates
+(`rate_card.py`), how counts become lines (`charges.py`), what the team pays (`team_prices.py`). Pure: no clock, no
+I/O, no rounding; the same record and the same file give the same charge for ever.
+"""
+
+from fnmatch import fnmatchcase
+
+from proxy.gemini.billed import BEGINS, Billed, billed
+from proxy.gemini.charges import DEFAULT_SIZE, Bill, bill_tokens
+from proxy.gemini.model_names import find_model
+from proxy.gemini.price_list import Grounding, Model, PriceList
+from proxy.gemini.rate_card import Rate, RateCard, Tier, compile_card, each
+from proxy.gemini.team_prices import TeamPriceBook
 from proxy.price import Charge, Pricing
 from proxy.record import UsageRecord
+from proxy.usage import Usage, UsageState
+
+_MOST_NAMES = 1000  # of models that are remembered: a name is the caller's text
+_DEFAULT_RESOLUTION = "720p"  # what Veo makes where nothing is asked
 
 
 class PriceBook:
-    """The price file in force."""
+    """See `Prices` in `record.py`. Without a price file it knows no price."""
+
+    def __init__(self, prices: PriceList | None = None, version: str | None = None) -> None:
+        self._pages: _Pages | None = None
+        if prices is not None and version is not None:
+            self.replace(prices, version)
+
+    def replace(self, prices: PriceList, version: str) -> None:
+        """Swap the content; called by the composition root at its start and at a reload only."""
+        self._pages = _Pages(prices, version)
+
+    @property
+    def version(self) -> str | None:
+        return self._pages.version if self._pages else None
 
     def charge(self, record: UsageRecord) -> Charge:
-        """See `Prices.charge`."""
-        return Charge(pricing=Pricing.UNPRICED, price_list=record.price_list)
+        """What a record costs. Never raises."""
+        if self._pages is None:
+            return Charge(pricing=Pricing.UNPRICED, price_list=record.price_list)
+        return self._pages.charge(record)
+
+
+class _Pages:
+    """One price file, compiled as far as it was needed."""
+
+    def __init__(self, prices: PriceList, version: str) -> None:
+        self.version = version
+        self._prices = prices
+        self._teams = TeamPriceBook(prices.lists)
+        self._tiers: dict[str, Tier] = {
+            name.lower(): tier  # type: ignore[misc]  # the fields of Tiers are the tiers
+            for tier in prices.tiers.__struct_fields__
+            for name in getattr(prices.tiers, tier).names
+        }
+        self._cards: dict[tuple[str, Tier, bool, bool], RateCard] = {}
+        self._names: dict[tuple[str | None, str | None], str | None] = {}
+        self._searches: dict[str, tuple[Rate | None, Grounding] | None] = {}
+
+    def charge(self, record: UsageRecord) -> Charge:
+        how = billed(record)
+        if how is Billed.FREE:
+            return self._charged(record, Bill(), None, None)
+        usage = record.usage
+        name = self._name(record.model, usage.model_version if usage else None)
+        if how is Billed.ELSEWHERE or name is None:
+            return self._unpriced(record)
+        bill = Bill()
+        model = self._prices.models[name]
+        tier, is_known = self._tier(record)
+        bill.counted = is_known and usage is not None and record.usage_state is UsageState.FINAL
+        if model.video_second:
+            _bill_video(bill, model, record)
+        elif model.image is not None:
+            _bill_images(bill, model, record)
+        else:
+            if usage is None:
+                usage = self._expected(record, model)
+            self._bill_searches(bill, name, usage)
+            card = self._card(bill, name, model, tier, record, usage)
+            bill_tokens(bill, card, usage, record.asked_image_size, searched=usage.search_queries > 0)
+        if not (bill.known and bill.lines):  # what ran has used something
+            return self._unpriced(record, tier if is_known else None, bill.image_size)
+        return self._charged(record, bill, name, tier if is_known else None)
+
+    def _charged(self, record: UsageRecord, bill: Bill, name: str | None, tier: Tier | None) -> Charge:
+        price, currency = self._teams.price(record.price_list, bill, name)
+        return Charge(
+            pricing=Pricing.PRICED if bill.counted else Pricing.ESTIMATED,
+            tier=tier,
+            image_size=bill.image_size,
+            cost=bill.total,
+            price=price,
+            price_currency=currency,
+            price_list=record.price_list,
+            prices=self.version,
+            lines=tuple(bill.lines),
+        )
+
+    def _unpriced(self, record: UsageRecord, tier: Tier | None = None, image_size: str | None = None) -> Charge:
+        return Charge(
+            pricing=Pricing.UNPRICED,
+            tier=tier,
+            image_size=image_size,
+            price_list=record.price_list,
+            prices=self.version,
+        )
+
+    def _name(self, asked: str | None, answered: str | None) -> str | None:
+        names = (asked, answered)
+        if names not in self._names:
+            if len(self._names) >= _MOST_NAMES:
+                self._names.clear()
+            self._names[names] = find_model(self._prices, asked, answered)
+        return self._names[names]
+
+    def _tier(self, record: UsageRecord) -> tuple[Tier, bool]:
+        """The tier served, and whether it is known. A word that no tier has is taken for the standard one: the most
+        that Google asks without being asked for more."""
+        # The results of a batch. A finished Interaction is read once too, and is none.
+        if record.operation in BEGINS or (record.once is not None and record.api != "interactions"):
+            return "batch", True
+        said = record.usage.tier if record.usage else None
+        if said is None and record.usage_state is not UsageState.FINAL and record.estimate is not None:
+            said = record.estimate.tier  # asked for
+        if said is None:
+            return "standard", True
+        tier = self._tiers.get(said.lower())
+        return tier or "standard", tier is not None
+
+    def _card(self, bill: Bill, name: str, model: Model, tier: Tier, record: UsageRecord, usage: Usage) -> RateCard:
+        is_long = model.standard_long is not None and usage.input_tokens > self._prices.long_context_tokens
+        if is_long and tier == "batch":  # a sum over many requests: none of them need be long
+            is_long = bill.counted = False
+        key = (name, tier, is_long, record.location not in (None, "global"))
+        card = self._cards.get(key)
+        if card is None:
+            card = compile_card(self._prices, model, tier, is_long=is_long, regional=key[3])
+            self._cards[key] = card
+        return card
+
+    def _bill_searches(self, bill: Bill, name: str, usage: Usage) -> None:
+        if usage.search_queries <= 0:
+            return
+        if name not in self._searches:
+            groups = self._prices.grounding.values()
+            self._searches[name] = next(
+                (
+                    (_search_rate(group), group)
+                    for group in groups
+                    if any(fnmatchcase(name, pattern) for pattern in group.models)
+                ),
+                None,
+            )
+        found = self._searches[name]
+        if found is None:
+            bill.known = False
+            return
+        rate, group = found
+        bill.counted = bill.counted and not group.inferred
+        bill.add(rate, usage.search_queries if group.search_query is not None else 1)
+
+    def _expected(self, record: UsageRecord, model: Model) -> Usage:
+        """What a call used of which nobody knows: as the request has it, within what the model can do."""
+        asked = record.estimate or Usage(input_tokens=record.request_bytes // 4)  # bytes a token of text has
+        input_tokens = (
+            asked.input_tokens if model.max_input_tokens is None else min(asked.input_tokens, model.max_input_tokens)
+        )
+        output_tokens = asked.output_tokens or self._prices.estimate.output_tokens
+        if model.max_output_tokens is not None:
+            output_tokens = min(output_tokens, model.max_output_tokens)
+        images = asked.images
+        if model.image_tokens:  # images are nearly all of its output, whether the request says so or not
+            images, output_tokens = max(images, 1), 0
+        return Usage(input_tokens=input_tokens, output_tokens=0 if model.embeds else output_tokens, images=images)
+
+
+def _search_rate(group: Grounding) -> Rate | None:
+    if group.search_query is not None:
+        return each("search_queries", group.search_query)
+    return None if group.search_prompt is None else each("search_prompts", group.search_prompt)
+
+
+def _bill_video(bill: Bill, model: Model, record: UsageRecord) -> None:
+    """No answer says how long a video is: it is as the request wanted it (Gemini fact 4.4)."""
+    bill.counted = False
+    for usage in (record.usage, record.estimate):
+        if usage is not None and usage.video_seconds > 0:
+            price = model.video_second.get((usage.video_resolution or _DEFAULT_RESOLUTION).lower())
+            bill.add(None if price is None else each("video_seconds", price), usage.video_seconds)
+            return
+
+
+def _bill_images(bill: Bill, model: Model, record: UsageRecord) -> None:
+    """Imagen counts no tokens; its images are its usage."""
+    usage = record.usage or record.estimate
+    bill.images = max(usage.images, 0 if record.usage else 1) if usage else 1
+    bill.image_size = record.asked_image_size or DEFAULT_SIZE
+    bill.add(None if model.image is None else each("images", model.image), bill.images)

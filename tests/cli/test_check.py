@@ -1,5 +1,6 @@
 """`weir check`: what a good file means, and everything that is wrong with a bad one, each by its key."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,27 @@ def test_a_good_file_shows_each_route_s_onion(tmp_path: Path) -> None:
         "                └── spare  eu  priority 1  weight 3  https://spare.example",
         "teams: studio",
     ]
-    assert result.stdout.splitlines()[13].startswith("uploads: without [server] seal, uploads under way end with this")
+    none = f"prices: without a price file every record is unpriced; there is no {tmp_path / 'prices.toml'}"
+    assert result.stdout.splitlines()[13] == none
+    assert result.stdout.splitlines()[14].startswith("uploads: without [server] seal, uploads under way end with this")
     assert result.stdout.replace("\n", "").endswith("routes.toml is valid")
+
+
+def test_the_price_file_is_checked_with_it(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text((ROOT / "config" / "prices.toml").read_text() + "[lists.resale]\nfactor = 0.375\n")
+    result = check(tmp_path, team='prices = "resale"\nmodels = ["gemini-*", "gemnii-*", "nano-*"]')
+    assert result.exit_code == 0
+    assert result.stderr == (
+        'warning: teams.studio.models: "gemnii-*" fits no model of prices.toml; its calls will be unpriced\n'
+    )
+    assert re.search(rf"^prices: 2026-11-21\.[0-9a-f]{{8}}  {re.escape(str(prices))}$", result.stdout, re.MULTILINE)
+    assert not (tmp_path / "var").exists()
+
+    prices.write_text(prices.read_text().replace("factor = ", "factr = "))
+    result = check(tmp_path, team='prices = "resale"')
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f'{prices}: lists."resale": unknown key "factr"; known are: factor, currency')
 
 
 def test_a_certificate_that_is_not_there(tmp_path: Path) -> None:
@@ -119,7 +139,7 @@ def test_every_problem_is_told_and_by_its_key(tmp_path: Path, monkeypatch: pytes
     for told in (
         'server.admin: expected "HOST:PORT", found "nine"',
         "upstreams.u.endpoints[0].credential.api_key: the environment variable WEIR_TEST_KEY is not set",
-        'teams.studio: unknown key "limts"; known are: parent, tier, models, regions, limits',
+        'teams.studio: unknown key "limts"; known are: parent, tier, models, regions, limits, prices',
         "plugins.breaker",
         'plugins.nobody: no plugin is installed under the name "nobody"',
         'routes.all.plugins: "auth" stands there twice',
