@@ -21,11 +21,11 @@ from proxy.engine.generations import Generations
 from proxy.engine.snapshot import Snapshot, build_plugins
 from proxy.exchange import Exchange
 from proxy.gemini.paths import parse_operation
-from proxy.gemini.prices import PriceBook
 from proxy.gemini.visibility import hidden_usage
 from proxy.head import Headers, RawHeaders, RequestHead
 from proxy.metrics import CONTENT_TYPE, Metrics
 from proxy.plugin import Clock, Services
+from proxy.price_file import PriceSheet
 from proxy.refusal import Refusal
 from proxy.stores.memory import MemoryStore
 from proxy.team import Teams
@@ -39,6 +39,7 @@ from proxy.wire.server import PublicListener, new_id
 from proxy.wire.tls import Certificate
 from proxy.wire.uploads import Uploads
 
+NO_PRICES = "without a price file every record is unpriced"
 NO_SEAL = "without [server] seal, uploads under way end with this process and go on at no other"
 
 
@@ -64,7 +65,7 @@ class App:
         self._clock = SystemClock()
         self._store = MemoryStore(self._clock)
         self._teams = Teams(settings.teams)
-        self._prices = PriceBook()
+        self._prices = PriceSheet(settings)
         self._fetcher = Fetcher()
         self._metrics = Metrics(
             lambda: self.public.in_flight, lambda: self.public.connections, lambda: self.public.turned_away
@@ -89,6 +90,7 @@ class App:
             async with self._changing:
                 self._certificate = await asyncio.to_thread(certificate_of, settings)
                 tls = self._certificate.context if self._certificate else None
+                self._prices.adopt(await asyncio.to_thread(self._prices.read, settings))
                 await self._fetcher.start()
                 await self._generations.start()
                 await self.public.start(settings.server.listen, sockets and sockets.public, tls)
@@ -98,6 +100,8 @@ class App:
             raise
         for warning in settings.warnings:
             self._log.warning("config_warning", warning=warning)
+        if self._prices.book.version is None:
+            self._log.warning("no_prices", file=str(self._prices.file), reason=NO_PRICES)
         if settings.server.seal is None:
             self._log.info("seal_made", reason=NO_SEAL)
         self.ready = True
@@ -134,6 +138,7 @@ class App:
             try:
                 # In a thread: it reads files and may import a plugin, while streams are under way.
                 settings = await asyncio.to_thread(self._load_again)
+                prices = await asyncio.to_thread(self._prices.read, settings)
                 await self._generations.adopt(self._build(settings, old))
             except ConfigError as error:
                 self._log.error("reload_refused", file=str(error.file), problems=error.problems)
@@ -142,9 +147,11 @@ class App:
                 self._log.exception("reload_refused")
                 return
             self._teams.replace(settings.teams)
+            self._prices.adopt(prices)
             if old.settings.server != settings.server:
                 self._log.warning("restart_needed", reason="[server] is read at start only")
-        self._log.info("reloaded", file=str(settings.file), warnings=list(settings.warnings))
+        said = {"warnings": list(settings.warnings), "prices": self._prices.book.version}
+        self._log.info("reloaded", file=str(settings.file), **said)
 
     async def renew_certificate(self) -> None:
         """Show new connections the certificate as it is in its files now. Bad files change nothing."""
@@ -171,13 +178,19 @@ class App:
             clock=self._clock,
             store=self._store,
             teams=self._teams,
-            prices=self._prices,
+            prices=self._prices.book,
             fetch=self._fetcher,
             log=structlog.get_logger("weir").bind(plugin=name),
             state=self._state,
         )
 
     # --- what the admin listener asks ---
+
+    def unready(self) -> list[str]:
+        """Why no new exchanges should be sent here: our own state, or a plugin's that a route uses."""
+        plugins = self._generations.current.plugins.items()
+        reasons = [f"{name}: {reason}" for name, plugin in plugins if (reason := plugin.unready()) is not None]
+        return reasons if self.ready else ["the gateway is starting or stopping", *reasons]
 
     def metrics(self) -> tuple[bytes, str]:
         return self._metrics.render(), CONTENT_TYPE
@@ -204,7 +217,9 @@ class App:
         return {
             "version": __version__,
             "file": str(snapshot.settings.file),
-            "ready": self.ready,
+            "ready": not (unready := self.unready()),
+            "unready": unready,
+            "prices": self._prices.book.version,
             "routes": [
                 {
                     "name": route.settings.name,

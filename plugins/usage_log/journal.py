@@ -1,35 +1,61 @@
-"""The files of the usage log: one a day, whole lines only, one writer a file.
+"""The files of the usage log: a new one each day and at a size, whole lines only, one writer a file.
 
 `Writer` appends groups of lines from a thread; `UsageLog` opens and closes it. Nothing here knows what a record
 is or awaits anything. `usage-2026-01-31.jsonl` is the file of what was *written* on that day, in UTC;
-`usage-2026-01-31.2.jsonl` is a second writer's (another process, or the new instance during a reload).
+`usage-2026-01-31.2.jsonl` is a second writer's (another process, or the new instance during a reload), or what
+came when the first one was full. No file is ever renamed, or cut but for a group that was half written.
 """
 
-import fcntl
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-FILE_MODE = 0o640  # names of people are in it; a log shipper reads it through its group
+from plugins.usage_log.lock import FILE_MODE, lock
+
 _BLOCK_BYTES = 1 << 16
 
 # macOS has no fdatasync.
-_sync_data = getattr(os, "fdatasync", os.fsync)
+sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+
+
+def nowhere(file: str, offset: int) -> None:
+    """For who need not know where a group goes."""
 
 
 class Journal:
-    """Appends to today's file. Not for two threads at a time."""
+    """Appends to today's file. Not for two threads at a time.
 
-    def __init__(self, folder: Path, log: FilteringBoundLogger, *, sync: bool) -> None:
+    Args:
+        sync: whether each group is to outlive a power cut.
+        max_bytes: no group is begun in a file that it would make larger; a group is never divided.
+        write: what writes, and `sync_data` what syncs: a test's seam for disks that fail.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        log: FilteringBoundLogger,
+        *,
+        sync: bool,
+        max_bytes: int,
+        write: Callable[[int, bytes], int] = os.write,
+        sync_data: Callable[[int], None] = sync_data,
+    ) -> None:
         self._folder = folder
         self._log = log
         self._sync = sync
+        self._max_bytes = max_bytes
+        self._write = write
+        self._sync_data = sync_data
         self._file: Path | None = None
         self._fd = -1
         self._day = ""
+        self._number = 0  # of the file in its day
+        self._distrusted = False  # a sync of it failed
         self._end = 0  # where whole lines end
         self._torn = False  # there may be bytes past `_end`
 
@@ -43,7 +69,7 @@ class Journal:
         self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         for file in sorted(self._folder.glob("usage-*.jsonl")):
             try:
-                fd = _lock(file)
+                fd = lock(file, append=True)
             except PermissionError:  # an archive somebody closed: no reason not to start
                 self._log.warning("usage log: not checked for a torn last line, no right to write it", file=file.name)
                 continue
@@ -52,26 +78,45 @@ class Journal:
                     self._mend(fd, file)
                 finally:
                     os.close(fd)
-        self._rotate(_day(now))
+        self._rotate(_day(now), 1)
 
-    def append(self, group: bytes, now: float) -> None:
-        """Write whole lines, all of them or none. Raises OSError; the same call may then be made again."""
+    def append(self, group: bytes, now: float, before: Callable[[str, int], None] = nowhere) -> None:
+        """Write whole lines, all of them or none. Raises OSError; the same call may then be made again.
+
+        `before` is told the file's name and length, just before the first byte is written.
+        """
         self._cut_back()
         day = _day(now)
-        if day != self._day or not self._in_place():
-            self._rotate(day)
+        if day != self._day:
+            self._rotate(day, 1)
+        elif not self._in_place():
+            self._rotate(day, self._number)
+        elif self._distrusted or self._full(group):
+            self._rotate(day, self._number + 1)
+        assert self._file is not None
         self._end = os.fstat(self._fd).st_size
+        before(self._file.name, self._end)
         self._torn = True
         try:
-            _write(self._fd, group)
+            self._write_all(self._fd, group)
             if self._sync:
-                # After a failed sync Linux may call the pages clean (they were never written): the retry must
-                # write them again, hence the cut below.
-                _sync_data(self._fd)
+                self._sync_group()
         except OSError:
             self._cut_back()
             raise
         self._torn = False
+
+    def _sync_group(self) -> None:
+        """After a failure Linux may call the pages clean although they were never written: no more of that file."""
+        try:
+            self._sync_data(self._fd)
+        except OSError:
+            self._distrusted = True
+            raise
+
+    def _full(self, group: bytes) -> bool:
+        size = os.fstat(self._fd).st_size
+        return size > 0 and size + len(group) > self._max_bytes
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -79,7 +124,10 @@ class Journal:
         self._fd, self._day = -1, ""
 
     def _cut_back(self) -> None:
-        """Take a half-written group out, so that a retry doubles nothing. We alone write here: see `_lock`."""
+        """Take a half-written group out, so that a retry doubles nothing. We alone write here: see `lock`.
+
+        While that fails nothing else is written either: a delay is mended, a doubled record is not.
+        """
         if self._torn:
             os.ftruncate(self._fd, self._end)
             self._torn = False
@@ -93,28 +141,30 @@ class Journal:
         except FileNotFoundError:
             return False
 
-    def _rotate(self, day: str) -> None:
-        """Open that day's file; the old one stays open until the new one is."""
+    def _rotate(self, day: str, number: int) -> None:
+        """Open a file of that day, from that number on; the old one stays open until the new one is."""
         self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        file, fd = self._claim(day)
+        file, fd, number = self._claim(day, number)
         try:
             self._mend(fd, file)
             if self._sync:
-                _sync_folder(self._folder)
+                sync_folder(self._folder)
         except OSError:
             os.close(fd)
             raise
         self.close()
-        self._file, self._fd, self._day = file, fd, day
+        self._file, self._fd, self._day, self._number = file, fd, day, number
+        self._distrusted = False
 
-    def _claim(self, day: str) -> tuple[Path, int]:
-        """The first of that day's files without a living writer."""
-        number = 1
+    def _claim(self, day: str, number: int) -> tuple[Path, int, int]:
+        """The first of that day's files, from that number on, that has no living writer and is not full."""
         while True:
             file = self._folder / (f"usage-{day}.jsonl" if number == 1 else f"usage-{day}.{number}.jsonl")
-            fd = _lock(file, create=True)
+            fd = lock(file, create=True, append=True)
             if fd is not None:
-                return file, fd
+                if os.fstat(fd).st_size < self._max_bytes:
+                    return file, fd, number
+                os.close(fd)
             number += 1
 
     def _mend(self, fd: int, file: Path) -> None:
@@ -125,13 +175,13 @@ class Journal:
             return
         tail = os.pread(fd, size - whole, whole)
         if _is_object(tail):
-            _write(fd, b"\n")
+            self._write_all(fd, b"\n")
             self._log.warning("usage log: a whole last line had no newline and got one", file=file.name)
             return
         aside = file.with_name(file.name + ".torn")
         out = os.open(aside, os.O_WRONLY | os.O_APPEND | os.O_CREAT, FILE_MODE)
         try:
-            _write(out, tail + b"\n")
+            self._write_all(out, tail + b"\n")
             os.fsync(out)  # before it goes from its first place
         finally:
             os.close(out)
@@ -140,32 +190,14 @@ class Journal:
             "usage log: a torn last line was moved aside", file=file.name, moved_to=aside.name, bytes=len(tail)
         )
 
+    def _write_all(self, fd: int, data: bytes) -> None:
+        """In one write; a full disk takes a part of it and says so by the count, and only the next one fails."""
+        while data:
+            data = data[self._write(fd, data) :]
+
 
 def _day(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
-
-
-def _lock(file: Path, *, create: bool = False) -> int | None:
-    """Open a file as its only writer; None when it has one.
-
-    Appends of two processes do not mix, but cutting a torn group back would cut the other's lines off.
-    """
-    fd = os.open(file, os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0), FILE_MODE)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _write(fd: int, data: bytes) -> None:
-    """In one write; a full disk takes a part of it and says so by the count, and only the next one fails."""
-    while data:
-        data = data[os.write(fd, data) :]
 
 
 def _end_of_lines(fd: int, size: int) -> int:
@@ -188,7 +220,7 @@ def _is_object(text: bytes) -> bool:
         return False
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A new file's name lives in its folder: without this it may be gone after a power cut."""
     fd = os.open(folder, os.O_RDONLY)
     try:

@@ -16,13 +16,21 @@ _encoder = msgspec.json.Encoder(enc_hook=str)  # a plugin's label may be anythin
 
 
 class Lines(Protocol):
-    """Where finished lines go."""
+    """Where rendered lines go, each with the id of its exchange."""
 
-    def write(self, line: bytes) -> None: ...
+    def open(self, id: str, line: bytes) -> None:
+        """The record so far of an exchange whose attempt is about to be sent."""
+
+    def write(self, id: str, line: bytes) -> None:
+        """The record of an exchange that has ended."""
 
 
 class RecordLogger(structlog.BoundLoggerBase):
-    """structlog's machinery with one verb. `write` never blocks and never fails for what a record holds."""
+    """structlog's machinery with two verbs. Neither blocks, and neither fails for what a record holds."""
+
+    def open(self, record: UsageRecord) -> None:
+        """Raises what the lines raise when there is no room for it."""
+        self._proxy_to_logger("open", record=record)
 
     def write(self, record: UsageRecord) -> None:
         self._proxy_to_logger("write", record=record)
@@ -30,7 +38,7 @@ class RecordLogger(structlog.BoundLoggerBase):
 
 def record_logger(lines: Lines) -> RecordLogger:
     """A logger over `lines`."""
-    return RecordLogger(lines, (hide, render), {})
+    return RecordLogger(lines, (hide, arguments), {})
 
 
 def hide(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -47,8 +55,13 @@ def hide(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def render(_: WrappedLogger, __: str, event: EventDict) -> bytes:
+def arguments(_: WrappedLogger, __: str, event: EventDict) -> tuple[tuple[str, bytes], dict[str, Any]]:
+    """What structlog calls the verb with: id and line."""
     record: UsageRecord = event["record"]
+    return (record.id, render(record)), {}
+
+
+def render(record: UsageRecord) -> bytes:
     try:
         return _encoder.encode(record) + b"\n"
     except UnicodeEncodeError:

@@ -1,7 +1,8 @@
 """The outermost plugin of every route: whatever becomes of an exchange, its record reaches the journal.
 
-The loader makes it from its table in the routes file. It refuses an exchange only when records can no longer
-be written and the queue of those that wait is full: an unrecorded exchange is an unpaid one.
+The loader makes it from its table in the routes file. Around each attempt it opens a line that outlives the
+process, before a byte goes up; around the exchange it prices and writes the record. It refuses an exchange only
+while records cannot be written: an unrecorded exchange is an unpaid one.
 """
 
 import asyncio
@@ -14,21 +15,38 @@ import msgspec
 from plugins.usage_log.journal import Journal
 from plugins.usage_log.logger import record_logger
 from plugins.usage_log.record import record_of
+from plugins.usage_log.recovery import recover
+from plugins.usage_log.write_ahead import WriteAhead
 from plugins.usage_log.writer import Writer
-from proxy import Exchange, ExchangeNext, Plugin, Seconds, Services
+from proxy import (
+    Attempt,
+    AttemptNext,
+    Bytes,
+    Exchange,
+    ExchangeNext,
+    Plugin,
+    Refusal,
+    ResponseHead,
+    Seconds,
+    Services,
+    put_charge,
+)
+
+REFUSED = "USAGE_LOG_UNWRITABLE"
 
 
 class UsageLogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The table of a usage log. `durability` says what a record survives once it is written."""
+    """The table of a usage log. `durability` says what openings and records survive."""
 
     path: Path | None = None  # the folder; default: `usage` in the folder of `[server] state`
     flush_every: Seconds = Seconds(0.05)
-    durability: Literal["process", "power"] = "process"  # power: fdatasync after each group
-    queue: int = 10_000  # records that may wait for a disk that does not take them: 10 MB of ordinary ones
+    durability: Literal["process", "power"] = "process"  # power: a sync before each attempt and after each group
+    max_bytes: Bytes = Bytes(1 << 30)  # of a file; then the day goes on in another
+    queue: int = 10_000  # records that may wait for a disk that hangs: 10 MB of ordinary ones
 
 
 class UsageLog(Plugin):
-    """One line an exchange: completed, refused, failed, left by its caller, or cut by our own shutdown."""
+    """One line an exchange: completed, refused, failed, left by its caller, or lost with our own process."""
 
     Config = UsageLogConfig
 
@@ -38,39 +56,88 @@ class UsageLog(Plugin):
             raise ValueError("flush_every: must be more than 0")
         if config.queue < 1:
             raise ValueError("queue: must be at least 1")
+        if config.max_bytes < 1:
+            raise ValueError("max_bytes: must be at least 1 B")
         self._clock = services.clock
-        self._journal = Journal(
-            config.path or services.state / "usage", services.log, sync=config.durability == "power"
+        self._prices = services.prices
+        self._teams = services.teams
+        self._folder = config.path or services.state / "usage"
+        self._sync = config.durability == "power"
+        self._journal = Journal(self._folder, services.log, sync=self._sync, max_bytes=config.max_bytes)
+        self._ahead = WriteAhead(self._folder, services.clock, services.log)
+        self._writer = Writer(
+            self._journal,
+            self._ahead,
+            services,
+            flush_every_seconds=config.flush_every,
+            capacity=config.queue,
         )
-        self._writer = Writer(self._journal, services, flush_every_seconds=config.flush_every, capacity=config.queue)
         self._records = record_logger(self._writer)
         self._turned_away = 0
 
     async def start(self) -> None:
-        """Mend what a crash left behind, open today's file. Raises OSError: without a journal nothing may start."""
-        await asyncio.to_thread(self._journal.open, self._clock.time())
+        """Mend and recover what a crash left behind. Raises OSError: without a journal nothing may start."""
+        await asyncio.to_thread(self._open)
         self._writer.start()
+
+    def _open(self) -> None:
+        now = self._clock.time()
+        self._journal.open(now)
+        recover(self._folder, self._journal, self._prices, self.services.log, now)
+        self._ahead.open()
 
     async def stop(self) -> None:
         """Write everything that waits, then close."""
         await self._writer.stop()
+        await self._ahead.stop()
         await asyncio.to_thread(self._journal.close)
 
     async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
-        if self._writer.full:
-            # Has no record, for there is no room for one; counted here, and by the metrics.
-            self._turned_away += 1
-            raise exchange.refuse(
-                503,
-                "The gateway cannot write its usage log and takes no requests until it can.",
-                reason="USAGE_LOG_FULL",
-                retry_after=self._writer.RETRY_SECONDS,
-            )
+        if self.unready() is not None:
+            raise self._turn_away(exchange)
+        try:
+            await self._ahead.enter()
+        except OSError as error:
+            raise self._turn_away(exchange) from error
         try:
             await call_next(exchange)
         finally:
             ended = self._clock.monotonic() if exchange.ended is None else exchange.ended
-            self._records.write(record_of(exchange, ended))
+            record = record_of(exchange, ended, self._teams)
+            exchange.charge = self._prices.charge(record)
+            put_charge(record, exchange.charge)
+            self._records.write(record)
+            self._ahead.leave()
+
+    async def around_attempt(self, attempt: Attempt, call_next: AttemptNext) -> ResponseHead:
+        exchange = attempt.exchange
+        attempt.record.sent = True  # for all that anybody will know of it, should we die now
+        try:
+            self._records.open(record_of(exchange, self._clock.monotonic(), self._teams))
+            if self._sync:
+                await self._ahead.synced()
+        except OSError as error:
+            raise self._refusal(exchange) from error
+        finally:
+            attempt.record.sent = False
+        return await call_next(attempt)
+
+    def unready(self) -> str | None:
+        """Why records cannot be kept just now."""
+        if self._writer.error is not None:
+            return f"the usage log cannot be written: {self._writer.error}"
+        if self._ahead.error is not None:
+            return f"the usage log's write-ahead file has no room: {self._ahead.error}"
+        return f"{self._writer.queued} records wait for a disk that hangs" if self._writer.full else None
+
+    def _turn_away(self, exchange: Exchange) -> Refusal:
+        """Has no record, for there is no room for one; counted here, and by the metrics."""
+        self._turned_away += 1
+        return self._refusal(exchange)
+
+    def _refusal(self, exchange: Exchange) -> Refusal:
+        message = "The gateway cannot write its usage log and takes no requests until it can."
+        return exchange.refuse(503, message, reason=REFUSED, retry_after=self._writer.RETRY_SECONDS)
 
     async def status(self) -> Mapping[str, Any]:
         """What waits, what is on disk, and what keeps it from getting there."""
@@ -78,6 +145,7 @@ class UsageLog(Plugin):
             "queued": self._writer.queued,
             "written": self._writer.written,
             "file": self._journal.name,
-            "error": self._writer.error,
+            "error": self.unready(),
             "turned_away": self._turned_away,
+            "ahead": {"file": self._ahead.name, "lines": self._ahead.held, "bytes": self._ahead.size_bytes},
         }

@@ -1,17 +1,23 @@
-"""Group commit: lines queue in memory, a background task writes them together, off the loop.
+"""Group commit: lines wait in memory and in the write-ahead file, a background task writes them together.
 
-The record logger hands it lines; `UsageLog` starts and stops it. A line stays queued until the journal says
-that it is written: a full disk delays records and never drops one. What cannot be written by the end of
-`stop` goes to the service log.
+The record logger hands it lines; `UsageLog` starts and stops it. A line stays until the journal says that it is
+written: a full disk delays records and never drops one. What cannot be written by the end of `stop` is in the
+write-ahead file, and the next start writes it.
 """
 
 import asyncio
 
 from plugins.usage_log.journal import Journal
+from plugins.usage_log.slots import Kind
+from plugins.usage_log.write_ahead import WriteAhead
 from proxy import Services
 
 GROUP = 256  # lines that do not wait for the pause; 100 in one sync were measured at 146 k lines a second
 LAST_TRIES = 5  # at stop, RETRY_SECONDS apart: long enough for a log rotation to free the disk
+
+
+class NoRoom(OSError):
+    """An opening has no place: its attempt must not be sent."""
 
 
 class Writer:
@@ -24,13 +30,24 @@ class Writer:
 
     RETRY_SECONDS = 1.0
 
-    def __init__(self, journal: Journal, services: Services, *, flush_every_seconds: float, capacity: int) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        ahead: WriteAhead,
+        services: Services,
+        *,
+        flush_every_seconds: float,
+        capacity: int,
+    ) -> None:
         self._journal = journal
+        self._ahead = ahead
         self._clock = services.clock
         self._log = services.log
         self._flush_every_seconds = flush_every_seconds
         self._capacity = capacity
-        self._lines: list[bytes] = []
+        self._ids: list[str] = []
+        self._lines: list[bytes] = []  # of those ids
+        self._unsafe: set[str] = set()  # those of them that memory alone holds
         self._some = asyncio.Event()  # a line waits
         self._hurry = asyncio.Event()  # do not wait out the pause: a whole group waits, or we stop
         self._stopping = False
@@ -44,10 +61,18 @@ class Writer:
 
     @property
     def full(self) -> bool:
-        """True when no new exchange may begin. Those in flight are still taken: their money is spent."""
+        """Too many wait, for a disk that neither takes them nor fails."""
         return len(self._lines) >= self._capacity
 
-    def write(self, line: bytes) -> None:
+    def open(self, id: str, line: bytes) -> None:
+        """Raises NoRoom."""
+        if not self._ahead.put(id, line, Kind.OPENING):
+            raise NoRoom("no room in the write-ahead file")
+
+    def write(self, id: str, line: bytes) -> None:
+        if not self._ahead.put(id, line, Kind.ENDED):
+            self._unsafe.add(id)
+        self._ids.append(id)
         self._lines.append(line)
         if len(self._lines) == 1:
             self._some.set()
@@ -58,7 +83,7 @@ class Writer:
         self._task = asyncio.create_task(self._run(), name="usage log writer")
 
     async def stop(self) -> None:
-        """Write what waits. Raises nothing for a disk that will not take it; the service log gets the lines."""
+        """Write what waits. Raises nothing for a disk that will not take it."""
         self._stopping = True
         self._some.set()
         self._hurry.set()
@@ -68,8 +93,19 @@ class Writer:
             if await self._flush() or not tries_left:
                 break
             await self._clock.sleep(self.RETRY_SECONDS)
-        for line in self._lines:
-            self._log.critical("usage log: this record is in no file", record=line.decode())
+        if self._lines:
+            self._leave(in_place=await asyncio.to_thread(self._ahead.in_place))
+
+    def _leave(self, *, in_place: bool) -> None:
+        """Say where the records are that no usage file holds."""
+        unsafe = self._unsafe if in_place else set(self._ids)
+        for exchange, line in zip(self._ids, self._lines, strict=True):
+            if exchange in unsafe:
+                self._log.critical("usage log: this record is in no file", record=line.decode())
+        waiting = len(self._lines) - len(unsafe)
+        if waiting:
+            self._log.error("usage log: records wait for the next start", file=self._ahead.name, records=waiting)
+        self._ids.clear()
         self._lines.clear()
 
     async def _run(self) -> None:
@@ -94,11 +130,14 @@ class Writer:
         if not count:
             return True
         try:
-            await asyncio.to_thread(self._journal.append, b"".join(self._lines), self._clock.time())
-        except Exception as error:  # whatever it is, the task must live on: it holds the only copy
+            await asyncio.to_thread(self._journal.append, b"".join(self._lines), self._clock.time(), self._ahead.place)
+        except Exception as error:  # whatever it is, the task must live on
             self._failed(error)
             return False
-        del self._lines[:count]
+        self._ahead.done(self._ids[:count])
+        if self._unsafe:
+            self._unsafe.difference_update(self._ids[:count])
+        del self._lines[:count], self._ids[:count]
         self.written += count
         if self.error is not None:
             self.error = None
@@ -112,10 +151,9 @@ class Writer:
     def _failed(self, error: Exception) -> None:
         if self.error is None:
             self._log.error(
-                "usage log: cannot write, records are kept in memory",
+                "usage log: cannot write; nothing is let in, records are kept",
                 file=self._journal.name,
                 error=repr(error),
                 queued=len(self._lines),
-                capacity=self._capacity,
             )
         self.error = repr(error)

@@ -19,8 +19,8 @@ from proxy.wire.door import bind
 class Office(Protocol):
     """What `app.py` answers."""
 
-    @property
-    def ready(self) -> bool: ...
+    def unready(self) -> list[str]:
+        """Why no new exchanges should be sent here, a line each; empty when they should."""
 
     async def status(self) -> dict[str, Any]: ...
 
@@ -74,7 +74,10 @@ class AdminListener:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ready\n") if self._office.ready else web.Response(text="not ready\n", status=503)
+        reasons = self._office.unready()
+        if not reasons:
+            return web.Response(text="ready\n")
+        return web.Response(text="".join(f"{line}\n" for line in ("not ready", *reasons)), status=503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         # In a thread: it reads /proc, and with thousands of series takes milliseconds.

@@ -20,6 +20,9 @@ class Office:
 
     ready = False
 
+    def unready(self) -> list[str]:
+        return [] if self.ready else ["usage: the disk is full"]
+
     async def status(self) -> dict[str, Any]:
         return {"ready": self.ready}
 
@@ -42,7 +45,7 @@ async def test_alive_before_ready() -> None:
     url = "http://{}:{}".format(*admin.address)
     try:
         assert (await ask(f"{url}/healthz"))[0] == 200
-        assert await ask(f"{url}/readyz") == (503, "text/plain; charset=utf-8", "not ready\n")
+        assert await ask(f"{url}/readyz") == (503, "text/plain; charset=utf-8", "not ready\nusage: the disk is full\n")
         office.ready = True
         assert await ask(f"{url}/readyz") == (200, "text/plain; charset=utf-8", "ready\n")
         assert await ask(f"{url}/metrics") == (200, "text/plain; version=0.0.4; charset=utf-8", "weir_x 1\n")

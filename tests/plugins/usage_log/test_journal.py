@@ -2,17 +2,17 @@
 
 import errno
 import os
-import resource
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
 from plugins.usage_log.journal import Journal
+from tests.plugins.usage_log.disk import largest_file
 
 NOON = 1_769_860_800.0  # 2026-01-31 12:00 UTC
 NEXT_DAY = NOON + 86_400
@@ -25,24 +25,13 @@ Make = Callable[..., Journal]
 def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Journal] = []
 
-    def make_journal(*, sync: bool = False) -> Journal:
-        made.append(Journal(tmp_path / "usage", structlog.get_logger(), sync=sync))
+    def make_journal(*, sync: bool = False, max_bytes: int = 1 << 30, **seams: Any) -> Journal:
+        made.append(Journal(tmp_path / "usage", structlog.get_logger(), sync=sync, max_bytes=max_bytes, **seams))
         return made[-1]
 
     yield make_journal
     for journal in made:
         journal.close()
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """The kernel cuts writes at `size`, as a full disk does: a part is written, then an error."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_lines_are_appended_to_the_file_of_the_day(make: Make, tmp_path: Path) -> None:
@@ -164,3 +153,118 @@ def test_a_folder_that_cannot_be_made_is_an_error(make: Make, tmp_path: Path) ->
 
     with pytest.raises(OSError, match="usage"):
         make().open(NOON)
+
+
+def lines_of(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_full_file_is_followed_by_another_of_the_day(make: Make, tmp_path: Path) -> None:
+    journal = make(max_bytes=20)
+    journal.open(NOON)
+    groups = [b'{"id":%d}\n' % number for number in range(1, 6)]  # of 9 bytes
+    for group in groups:
+        journal.append(group, NOON)
+    journal.append(b'{"id":"is longer than a whole file"}\n', NOON)
+    journal.append(b'{"id":7}\n', NOON)
+
+    assert lines_of(tmp_path / "usage") == {
+        FILE: b"".join(groups[:2]),
+        "usage-2026-01-31.2.jsonl": b"".join(groups[2:4]),
+        "usage-2026-01-31.3.jsonl": groups[4],
+        "usage-2026-01-31.4.jsonl": b'{"id":"is longer than a whole file"}\n',
+        "usage-2026-01-31.5.jsonl": b'{"id":7}\n',
+    }
+    assert journal.name == "usage-2026-01-31.5.jsonl"
+    journal.append(groups[0], NEXT_DAY)
+    assert journal.name == NEXT_FILE
+
+
+def test_a_start_goes_on_in_the_first_file_that_is_not_full(make: Make, tmp_path: Path) -> None:
+    journal = make(max_bytes=10)
+    journal.open(NOON)
+    for _ in range(3):
+        journal.append(b"123456789\n", NOON)
+    journal.close()
+
+    journal = make(max_bytes=10)
+    journal.open(NOON)
+    assert journal.name == "usage-2026-01-31.4.jsonl"
+
+
+def test_whoever_writes_a_group_is_told_where_before(make: Make, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def before(file: str, offset: int) -> None:
+        told.append((file, offset, (tmp_path / "usage" / file).stat().st_size))
+
+    journal = make(max_bytes=20)
+    journal.open(NOON)
+    for _ in range(3):
+        journal.append(b'{"id":1}\n', NOON, before)
+
+    assert told == [(FILE, 0, 0), (FILE, 9, 9), ("usage-2026-01-31.2.jsonl", 0, 0)]
+
+
+def test_a_disk_that_takes_half_of_a_group_gets_it_again(make: Make, tmp_path: Path) -> None:
+    room = [4]
+
+    def short_of_space(fd: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        written = os.write(fd, data[: room[0]])
+        room[0] -= written
+        return written
+
+    journal = make(write=short_of_space)
+    journal.open(NOON)
+    with pytest.raises(OSError, match="no space"):
+        journal.append(b'{"id":1}\n', NOON)
+    assert (tmp_path / "usage" / FILE).read_bytes() == b""
+
+    room[0] = 1000
+    journal.append(b'{"id":1}\n', NOON)
+    assert lines_of(tmp_path / "usage") == {FILE: b'{"id":1}\n'}
+
+
+def test_after_a_sync_that_failed_the_group_goes_to_a_new_file(make: Make, tmp_path: Path) -> None:
+    """Linux may call pages clean that it could not write: a second sync of the same file would prove nothing."""
+    failures = [OSError(errno.EIO, "input/output error")]
+
+    def sync(fd: int) -> None:
+        if failures:
+            raise failures.pop()
+
+    journal = make(sync=True, sync_data=sync)
+    journal.open(NOON)
+    with pytest.raises(OSError, match="input/output"):
+        journal.append(b'{"id":1}\n', NOON)
+    journal.append(b'{"id":1}\n', NOON)
+    journal.append(b'{"id":2}\n', NOON)
+
+    assert lines_of(tmp_path / "usage") == {FILE: b"", "usage-2026-01-31.2.jsonl": b'{"id":1}\n{"id":2}\n'}
+
+
+def test_nothing_is_written_while_a_half_written_group_cannot_be_taken_back(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be a record twice."""
+
+    def broken(fd: int) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    def cannot_cut(fd: int, length: int) -> None:
+        raise OSError(errno.EROFS, "read-only file system")
+
+    journal = make(sync=True, sync_data=broken)
+    journal.open(NOON)
+    with monkeypatch.context() as read_only:
+        read_only.setattr(os, "ftruncate", cannot_cut)
+        for _ in range(2):
+            with pytest.raises(OSError, match="read-only"):
+                journal.append(b'{"id":1}\n', NOON)
+    assert lines_of(tmp_path / "usage") == {FILE: b'{"id":1}\n'}
+
+    with pytest.raises(OSError, match="input/output"):
+        journal.append(b'{"id":1}\n', NOON)
+    assert set(lines_of(tmp_path / "usage").values()) == {b""}

@@ -21,7 +21,10 @@ SECRETS = [
 
 
 class Kept(list[bytes]):
-    def write(self, line: bytes) -> None:
+    def open(self, id: str, line: bytes) -> None:
+        raise AssertionError(f"{id} was not to be opened")
+
+    def write(self, id: str, line: bytes) -> None:
         self.append(line)
 
 

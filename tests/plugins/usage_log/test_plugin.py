@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,22 @@ from structlog.testing import capture_logs
 
 from plugins.usage_log import UsageLog
 from plugins.usage_log.writer import GROUP, LAST_TRIES, Writer
-from proxy import Exchange, Outcome, Refusal, Seconds, UsageRecord
-from tests.support import ManualClock, make_exchange, make_services
+from proxy import (
+    Attempt,
+    AttemptRecord,
+    Bytes,
+    Charge,
+    EndpointFailed,
+    Exchange,
+    Outcome,
+    Pricing,
+    Refusal,
+    ResponseHead,
+    Seconds,
+    UsageRecord,
+)
+from tests.plugins.usage_log.disk import largest_file
+from tests.support import ManualClock, make_endpoint, make_exchange, make_services
 
 FILE = "usage-2025-06-15.jsonl"
 
@@ -117,12 +132,19 @@ async def test_the_end_is_the_exchange_s_own_when_it_knows_it(tmp_path: Path) ->
 async def test_lines_are_committed_in_groups_after_the_pause(tmp_path: Path) -> None:
     clock = ManualClock()
     async with running(tmp_path, clock, flush_every=Seconds(0.05)) as plugin:
-        for _ in range(3):
-            await plugin.around_exchange(make_exchange(), complete)
+        for number in range(3):
+            await plugin.around_exchange(numbered(number), complete)
         await clock.advance(0)  # the writer begins its pause
         await clock.advance(0.04)
         assert records(tmp_path / "usage") == []
-        assert await plugin.status() == {"queued": 3, "written": 0, "file": FILE, "error": None, "turned_away": 0}
+        assert await plugin.status() == {
+            "queued": 3,
+            "written": 0,
+            "file": FILE,
+            "error": None,
+            "turned_away": 0,
+            "ahead": {"file": "ahead-1.wal", "lines": 3, "bytes": 4 << 20},
+        }
 
         await clock.advance(0.02)
         await until(status_is(plugin, queued=0, written=3))
@@ -139,9 +161,7 @@ async def test_a_whole_group_does_not_wait_for_the_pause(tmp_path: Path) -> None
 async def test_stop_writes_what_waits_in_order(tmp_path: Path) -> None:
     async with running(tmp_path, ManualClock(), durability="power") as plugin:
         for number in range(700):
-            exchange = make_exchange()
-            exchange.id = str(number)
-            await plugin.around_exchange(exchange, complete)
+            await plugin.around_exchange(numbered(number), complete)
 
     assert [record.id for record in records(tmp_path / "usage")] == [str(number) for number in range(700)]
 
@@ -164,44 +184,70 @@ async def test_the_folder_can_be_set(tmp_path: Path) -> None:
     assert len(records(tmp_path / "elsewhere")) == 1
 
 
-async def test_a_disk_that_fails_delays_records_then_stops_admission_then_recovers(tmp_path: Path) -> None:
+async def test_a_full_disk_stops_admission_at_once_settles_and_recovers(tmp_path: Path) -> None:
     clock = ManualClock()
     with capture_logs() as logs:
-        async with running(tmp_path, clock, queue=3) as plugin:
-            in_the_way(tmp_path / "usage")
+        async with running(tmp_path, clock) as plugin:
             gate = asyncio.Event()
-            in_flight = asyncio.ensure_future(plugin.around_exchange(make_exchange(), held(gate)))
-            await asyncio.sleep(0)
-            for _ in range(3):
-                await plugin.around_exchange(make_exchange(), complete)
-            await clock.advance(0)
-            await clock.advance(0.1)
-            await until(has_error(plugin))
-            assert (await plugin.status())["queued"] == 3
+            in_flight = asyncio.ensure_future(plugin.around_exchange(numbered(0), held(gate)))
+            with largest_file(100):
+                await plugin.around_exchange(numbered(1), complete)
+                await clock.advance(0)
+                await clock.advance(0.1)
+                await until(has_error(plugin))
+                assert "EFBIG" in str(plugin.unready()) or "too large" in str(plugin.unready())
 
-            refused = make_exchange()
-            with pytest.raises(Refusal) as caught:
-                await plugin.around_exchange(refused, never)
-            assert (caught.value.code, caught.value.reason) == (503, "USAGE_LOG_FULL")
-            assert caught.value.retry_after == Writer.RETRY_SECONDS
-            assert refused.outcome is Outcome.REFUSED
+                refused = make_exchange()
+                with pytest.raises(Refusal) as caught:
+                    await plugin.around_exchange(refused, never)
+                assert (caught.value.code, caught.value.reason) == (503, "USAGE_LOG_UNWRITABLE")
+                assert caught.value.retry_after == Writer.RETRY_SECONDS
+                assert refused.outcome is Outcome.REFUSED
 
-            gate.set()  # what was admitted is recorded, full or not
-            await in_flight
-            status = await plugin.status()
-            assert (status["queued"], status["turned_away"]) == (4, 1)
+                gate.set()  # what was admitted is recorded
+                await in_flight
+                status = await plugin.status()
+                assert (status["queued"], status["turned_away"], status["ahead"]["lines"]) == (2, 1, 2)
+                assert (tmp_path / "usage" / FILE).read_bytes() == b"", "no torn line"
 
-            (tmp_path / "usage").unlink()
             await clock.advance(0)
             await clock.advance(Writer.RETRY_SECONDS)
-            await until(status_is(plugin, queued=0, written=4, error=None))
-            await plugin.around_exchange(make_exchange(), complete)
+            await until(status_is(plugin, queued=0, written=2, error=None))
+            assert plugin.unready() is None
+            await plugin.around_exchange(numbered(2), complete)
 
-    assert len(records(tmp_path / "usage")) == 5
+    assert [record.id for record in records(tmp_path / "usage")] == ["1", "0", "2"]
     assert [log["log_level"] for log in logs] == ["error", "warning"]
 
 
-async def test_what_cannot_be_written_at_the_end_goes_to_the_service_log(tmp_path: Path) -> None:
+async def test_a_disk_that_hangs_stops_admission_when_enough_wait(tmp_path: Path) -> None:
+    async with running(tmp_path, ManualClock(), queue=3) as plugin:
+        for number in range(3):
+            assert plugin.unready() is None
+            await plugin.around_exchange(numbered(number), complete)
+        assert plugin.unready() == "3 records wait for a disk that hangs"
+        with pytest.raises(Refusal):
+            await plugin.around_exchange(make_exchange(), never)
+
+
+async def test_what_cannot_be_written_at_the_end_is_written_by_the_next_start(tmp_path: Path) -> None:
+    clock = ManualClock()
+    plugin = UsageLog(UsageLog.Config(), make_services(clock=clock, state=tmp_path))
+    await plugin.start()
+    await plugin.around_exchange(make_exchange(team="studio"), complete)
+
+    with capture_logs() as logs, largest_file(100):
+        await stop(plugin, clock)
+    assert records(tmp_path / "usage") == []
+    assert [(log["log_level"], log.get("records")) for log in logs] == [("error", None), ("error", 1)]
+    assert clock.now >= 1_750_000_000.0 + (LAST_TRIES - 1) * Writer.RETRY_SECONDS
+
+    async with running(tmp_path, clock):
+        pass
+    assert [record.team for record in records(tmp_path / "usage")] == ["studio"]
+
+
+async def test_where_no_start_would_find_it_the_service_log_gets_the_record(tmp_path: Path) -> None:
     clock = ManualClock()
     plugin = UsageLog(UsageLog.Config(), make_services(clock=clock, state=tmp_path))
     await plugin.start()
@@ -209,19 +255,92 @@ async def test_what_cannot_be_written_at_the_end_goes_to_the_service_log(tmp_pat
     in_the_way(tmp_path / "usage")
 
     with capture_logs() as logs:
-        stopping = asyncio.ensure_future(plugin.stop())
-
-        async def stopped() -> bool:
-            await clock.advance(Writer.RETRY_SECONDS)
-            return stopping.done()
-
-        await until(stopped)
-        await stopping
+        await stop(plugin, clock)
 
     last = logs[-1]
     assert (last["log_level"], len(logs)) == ("critical", 2)
     assert msgspec.json.decode(last["record"], type=UsageRecord).team == "studio"
-    assert clock.now >= 1_750_000_000.0 + (LAST_TRIES - 1) * Writer.RETRY_SECONDS
+
+
+async def test_an_exchange_has_a_line_before_its_attempt_is_sent_and_after_its_process_died(tmp_path: Path) -> None:
+    """The file as it is when the attempt begins is what a kill would leave: another start gets a copy of it."""
+    clock = ManualClock()
+    services = make_services(clock=clock, state=tmp_path)
+    plugin = UsageLog(UsageLog.Config(durability="power"), services)
+    await plugin.start()
+    exchange = make_exchange(team="studio", clock=clock)
+    attempt = Attempt(exchange, make_endpoint("eu"), AttemptRecord(endpoint="eu", region="eu", started_ms=1.0))
+    exchange.attempts.append(attempt.record)
+    copied: list[bytes] = []
+
+    async def die(attempt: Attempt) -> ResponseHead:
+        assert attempt.record.sent is False, "whoever sends says so"
+        copied.append(await asyncio.to_thread((tmp_path / "usage" / "ahead-1.wal").read_bytes))
+        raise EndpointFailed("connect_failed", sent=False)
+
+    async def call_next(exchange: Exchange) -> None:
+        with pytest.raises(EndpointFailed):
+            await plugin.around_attempt(attempt, die)
+
+    await plugin.around_exchange(exchange, call_next)
+    await plugin.stop()
+    again = tmp_path / "again"
+    (again / "usage").mkdir(parents=True)
+    (again / "usage" / "ahead-7.wal").write_bytes(copied[0])
+    with capture_logs() as logs:
+        async with running(again, clock):
+            pass
+
+    (record,) = records(again / "usage")
+    assert (record.outcome, record.reason, record.team) == (Outcome.LOST, "GATEWAY_KILLED", "studio")
+    assert [(tried.endpoint, tried.sent) for tried in record.attempts] == [("eu", True)]
+    assert record.pricing is not Pricing.PRICED
+    assert [log["lost"] for log in logs] == [1]
+
+
+async def test_an_attempt_that_has_no_room_for_its_line_is_not_sent(tmp_path: Path) -> None:
+    async def call_next(exchange: Exchange) -> None:
+        exchange.labels |= {f"{number}": "x" * 256 for number in range(20_000)}  # more than the whole file
+        record = AttemptRecord(endpoint="eu", region="eu", started_ms=1.0)
+        exchange.attempts.append(record)
+        await plugin.around_attempt(Attempt(exchange, make_endpoint("eu"), record), not_sent)
+
+    async with running(tmp_path, ManualClock()) as plugin:
+        with pytest.raises(Refusal) as caught:
+            await plugin.around_exchange(make_exchange(), call_next)
+        assert caught.value.reason == "USAGE_LOG_UNWRITABLE"
+
+    (record,) = records(tmp_path / "usage")  # memory holds it, and the disk takes it
+    assert (record.outcome, record.attempts[0].sent) == (Outcome.REFUSED, False)
+
+
+async def test_a_record_has_its_charge_and_so_has_the_exchange(tmp_path: Path) -> None:
+    class Flat:
+        def charge(self, record: UsageRecord) -> Charge:
+            assert record.outcome is Outcome.COMPLETED
+            return Charge(pricing=Pricing.PRICED, cost=Decimal("0.1385"), price=Decimal("0.09"), prices="2026-01-01")
+
+    plugin = UsageLog(UsageLog.Config(), make_services(prices=Flat(), state=tmp_path))
+    await plugin.start()
+    exchange = make_exchange()
+    await plugin.around_exchange(exchange, complete)
+    await plugin.stop()
+
+    (record,) = records(tmp_path / "usage")
+    assert (record.pricing, record.cost, record.price, record.prices) == ("priced", "0.1385", "0.09", "2026-01-01")
+    assert exchange.charge is not None
+    assert exchange.charge.cost == Decimal("0.1385")
+
+
+async def test_a_file_that_is_full_is_followed_by_another(tmp_path: Path) -> None:
+    async with running(tmp_path, ManualClock(), max_bytes=Bytes(1000)) as plugin:
+        for number in range(2 * GROUP):
+            await plugin.around_exchange(numbered(number), complete)
+            if number == GROUP:
+                await until(is_written(plugin, GROUP))
+
+    assert sorted(int(record.id) for record in records(tmp_path / "usage")) == list(range(2 * GROUP))
+    assert len(list((tmp_path / "usage").glob("usage-*.jsonl"))) > 1
 
 
 async def test_a_journal_that_cannot_be_opened_keeps_the_gateway_from_starting(tmp_path: Path) -> None:
@@ -231,7 +350,14 @@ async def test_a_journal_that_cannot_be_opened_keeps_the_gateway_from_starting(t
         await UsageLog(UsageLog.Config(), make_services(state=tmp_path)).start()
 
 
-@pytest.mark.parametrize(("settings", "key"), [({"flush_every": Seconds(0)}, "flush_every"), ({"queue": 0}, "queue")])
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"flush_every": Seconds(0)}, "flush_every"),
+        ({"queue": 0}, "queue"),
+        ({"max_bytes": Bytes(0)}, "max_bytes"),
+    ],
+)
 def test_settings_that_cannot_work_are_named(settings: dict[str, Any], key: str) -> None:
     with pytest.raises(ValueError, match=key):
         UsageLog(UsageLog.Config(**settings), make_services())
@@ -253,11 +379,40 @@ def held(gate: asyncio.Event) -> Callable[[Exchange], Awaitable[None]]:
 
 
 async def never(exchange: Exchange) -> None:
-    raise AssertionError("a full usage log must admit nothing")
+    raise AssertionError("a usage log that cannot be written must admit nothing")
+
+
+async def not_sent(attempt: Attempt) -> ResponseHead:
+    raise AssertionError("an attempt without a line must not be sent")
+
+
+def numbered(number: int) -> Exchange:
+    exchange = make_exchange()
+    exchange.id = str(number)
+    return exchange
+
+
+async def stop(plugin: UsageLog, clock: ManualClock) -> None:
+    """To the end of its last tries."""
+    stopping = asyncio.ensure_future(plugin.stop())
+
+    async def stopped() -> bool:
+        await clock.advance(Writer.RETRY_SECONDS)
+        return stopping.done()
+
+    await until(stopped)
+    await stopping
 
 
 def has_error(plugin: UsageLog) -> Callable[[], Awaitable[bool]]:
     async def check() -> bool:
         return (await plugin.status())["error"] is not None
+
+    return check
+
+
+def is_written(plugin: UsageLog, count: int) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return bool((await plugin.status())["written"] >= count)
 
     return check

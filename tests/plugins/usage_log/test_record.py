@@ -4,7 +4,18 @@ import msgspec
 import pytest
 
 from plugins.usage_log.record import record_of
-from proxy import SCHEMA_VERSION, AttemptRecord, Operation, Outcome, Principal, Usage, UsageState
+from proxy import (
+    SCHEMA_VERSION,
+    AttemptRecord,
+    Intent,
+    Operation,
+    Outcome,
+    Principal,
+    Team,
+    Teams,
+    Usage,
+    UsageState,
+)
 from tests.support import ScriptedRelay, make_endpoint, make_exchange
 
 
@@ -95,3 +106,67 @@ def test_what_is_just_short_enough_is_whole() -> None:
     record = record_of(exchange, exchange.started)
 
     assert (record.path, record.model) == ("/" + "p" * 511, "m" * 128)
+
+
+ASKED = Intent(
+    input_tokens=500,
+    max_output_tokens=100,
+    candidate_count=2,
+    image_size="4K",
+    image_count=2,
+    video_seconds=8,
+    video_resolution="720p",
+    service_tier="flex",
+)
+RAN = AttemptRecord(endpoint="a", region="eu", started_ms=0.4, status=200, sent=True)
+
+
+@pytest.mark.parametrize(
+    ("intent", "estimate"),
+    [
+        (
+            ASKED,
+            Usage(
+                input_tokens=500,
+                output_tokens=200,
+                images=2,
+                video_seconds=8,
+                video_resolution="720p",
+                tier="flex",
+            ),
+        ),
+        (Intent(), Usage(input_tokens=1000)),
+        (None, Usage(input_tokens=1000)),  # nothing had to read the body: its bytes, at four a token
+    ],
+)
+def test_what_was_asked_for_stands_in_for_counts_that_are_missing(intent: Intent | None, estimate: Usage) -> None:
+    relay = ScriptedRelay()
+    relay.request_bytes = 4000
+    exchange = make_exchange(relay)
+    exchange.attempts, exchange.intent_read = [RAN], intent
+
+    record = record_of(exchange, exchange.started)
+    assert (record.estimate, record.asked_image_size) == (estimate, intent and intent.image_size)
+
+    exchange.usage_state = UsageState.PARTIAL
+    assert record_of(exchange, exchange.started).estimate == estimate
+    exchange.usage_state = UsageState.FINAL
+    assert record_of(exchange, exchange.started).estimate is None
+
+
+@pytest.mark.parametrize("status", [None, 429])
+def test_what_did_not_run_has_no_estimate(status: int | None) -> None:
+    exchange = make_exchange()
+    exchange.intent_read = ASKED
+    if status is not None:
+        exchange.attempts = [AttemptRecord(endpoint="a", region="eu", started_ms=0.4, status=status, sent=True)]
+
+    assert record_of(exchange, exchange.started).estimate is None
+
+
+def test_the_price_list_is_the_team_s_or_its_parent_s() -> None:
+    teams = Teams({"acme": Team("acme", price_list="resale"), "studio": Team("studio", parent="acme")})
+
+    assert record_of(make_exchange(team="studio"), 0.0, teams).price_list == "resale"
+    assert record_of(make_exchange(team="nobody"), 0.0, teams).price_list is None
+    assert record_of(make_exchange(), 0.0, teams).price_list is None

@@ -1,0 +1,169 @@
+"""What a killed process left in its write-ahead file becomes records of the usage log, each exactly once.
+
+`UsageLog` calls it at its start, in a thread, before anything is served. An ended exchange is written as it is; one
+under way becomes a record with outcome `lost`, priced at its estimate. What was written already is found by the
+place that was noted before the last group. Nothing is dropped: what cannot be read is set aside, and said.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from plugins.usage_log.journal import Journal
+from plugins.usage_log.lock import FILE_MODE, lock
+from plugins.usage_log.logger import render
+from plugins.usage_log.slots import PLACE_SLOTS, SLOT_BYTES, Entry, Kind, pack, read_back
+from plugins.usage_log.write_ahead import Place, Places, boot_id
+from proxy import Outcome, Prices, UsageRecord, put_charge
+
+KILLED = "GATEWAY_KILLED"
+
+_READ_SLOTS = 256
+
+
+class _Head(msgspec.Struct):
+    """What is asked of a line: any version of the record has it."""
+
+    id: str
+    time: str
+
+
+def recover(folder: Path, journal: Journal, prices: Prices, log: FilteringBoundLogger, now: float) -> None:
+    """See to every write-ahead file whose process is gone. The journal is open. Raises OSError."""
+    for file in sorted(folder.glob("ahead-*.wal")):
+        fd = lock(file)
+        if fd is None:
+            continue
+        try:
+            if os.fstat(fd).st_size:
+                _recover(file, fd, folder, journal, prices, log, now)
+                os.ftruncate(fd, 0)
+        finally:
+            os.close(fd)
+
+
+def _recover(
+    file: Path, fd: int, folder: Path, journal: Journal, prices: Prices, log: FilteringBoundLogger, now: float
+) -> None:
+    left = _Left(fd)
+    if left.torn:
+        aside = file.with_name(file.name + ".torn")
+        _set_aside(aside, left.torn)
+        log.error(
+            "usage log: unreadable lines of a write-ahead file were moved aside",
+            file=file.name,
+            moved_to=aside.name,
+            lines=len(left.torn),
+        )
+    if not left.lines:
+        return
+    written = _written(folder, left, log)
+    missing = [entry for exchange, entry in left.lines.items() if exchange not in written]
+    lines = [entry.line if entry.kind is Kind.ENDED else lost(entry.line, prices) for entry in missing]
+    if lines:
+        journal.append(b"".join(lines), now, left.place)
+    log.warning(
+        "usage log: recovered what a killed process left",
+        file=file.name,
+        ended=sum(entry.kind is Kind.ENDED for entry in missing),
+        lost=sum(entry.kind is Kind.OPENING for entry in missing),
+        written_before=len(written),
+    )
+
+
+def lost(line: bytes, prices: Prices) -> bytes:
+    """The record of an exchange that was under way when its process was killed."""
+    try:
+        record = msgspec.json.decode(line, type=UsageRecord)
+    except msgspec.ValidationError:
+        return line  # another version's: an opening is a record already, of an unpriced loss
+    record.outcome, record.reason = Outcome.LOST, KILLED
+    put_charge(record, prices.charge(record))
+    return render(record)
+
+
+class _Left:
+    """The content of a write-ahead file.
+
+    Attributes:
+        lines: by the id of the exchange, its last line.
+        torn: slots that count and cannot be read.
+        places: where they may have been written; None when that is not known.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.lines: dict[str, Entry] = {}
+        self.torn: list[bytes] = []
+        self.places: Places | None = None
+        self._placed = 0
+        self.oldest = ""
+        for entry in sorted(self._entries(), key=lambda entry: entry.number):
+            if entry.kind is Kind.PLACE:
+                self._placed, self.places = entry.number, msgspec.json.decode(entry.line, type=Places)
+                continue
+            try:
+                head = msgspec.json.decode(entry.line, type=_Head)
+            except msgspec.DecodeError:
+                self.torn.append(entry.line)
+                continue
+            self.lines[head.id] = entry
+            self.oldest = min(self.oldest or head.time, head.time)
+
+    def place(self, file: str, offset: int) -> None:
+        """Note where the lines go now: a recovery that is killed as well is not made twice."""
+        known = self.places or Places("", ())
+        line = msgspec.json.encode(Places(known.boot, (*known.places, Place(file, offset))))
+        number = self._placed + 1
+        os.pwrite(self._fd, pack(number, Kind.PLACE, 0, 1, line, live=1), number % PLACE_SLOTS * SLOT_BYTES)
+
+    def _entries(self) -> Iterator[Entry]:
+        for found in read_back(self._slots()):
+            if isinstance(found, Entry):
+                yield found
+            else:
+                self.torn.append(found)
+
+    def _slots(self) -> Iterator[bytes]:
+        start = 0
+        while block := os.pread(self._fd, _READ_SLOTS * SLOT_BYTES, start):
+            start += len(block)
+            for at in range(0, len(block) - SLOT_BYTES + 1, SLOT_BYTES):
+                yield block[at : at + SLOT_BYTES]
+
+
+def _written(folder: Path, left: _Left, log: FilteringBoundLogger) -> set[str]:
+    """Those that the usage log holds: killed after it wrote them, and before it could say so."""
+    if left.places is not None and left.places.boot and left.places.boot == boot_id():
+        ranges = [(folder / place.file, place.offset) for place in left.places.places]
+    else:
+        # The machine was restarted: parts of the file may be older than others, also the place.
+        day = left.oldest[:10]
+        ranges = [(file, 0) for file in sorted(folder.glob("usage-*.jsonl")) if file.name[6:16] >= day]
+    written: set[str] = set()
+    for file, offset in ranges:
+        try:
+            written |= left.lines.keys() & set(_ids(file, offset))
+        except FileNotFoundError:
+            log.warning("usage log: a file is gone that may hold records which are now written again", file=file.name)
+    return written
+
+
+def _ids(file: Path, offset: int) -> Iterator[str]:
+    with file.open("rb") as source:
+        source.seek(offset if offset <= os.fstat(source.fileno()).st_size else 0)
+        for line in source:
+            try:
+                yield msgspec.json.decode(line, type=_Head).id
+            except msgspec.DecodeError:  # torn, or somebody else's
+                continue
+
+
+def _set_aside(file: Path, torn: Iterable[bytes]) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, FILE_MODE), "wb") as out:
+        out.write(b"\n".join(torn) + b"\n")
+        out.flush()
+        os.fsync(out.fileno())
