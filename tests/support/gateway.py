@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from jsonschema import Draft202012Validator
 
 from proxy import UsageRecord
 from proxy.app import App
+from proxy.cli.usage.schema import record_schema
 from proxy.config.load import load
 
 TEAM_KEYS = """
@@ -19,6 +21,9 @@ team = "studio"
 sha256 = "{sha256}"
 created = 2026-01-01T00:00:00Z
 """
+
+
+_published = Draft202012Validator(record_schema())
 
 
 class Gateway:
@@ -39,6 +44,8 @@ class Gateway:
             for file in sorted((self.file.parent / "var" / "usage").glob("usage-*.jsonl"))
             for line in file.read_bytes().splitlines()
         ]
+        for line in lines:
+            _published.validate(msgspec.json.decode(line))  # what others read it by
         return [msgspec.json.decode(line, type=UsageRecord) for line in lines]
 
 

@@ -1,33 +1,23 @@
-"""`weir usage tail`: the usage log as a person wants to read it, while the gateway writes it.
+"""`weir usage tail`: the usage log as it is written, readable or as it is, across days and files.
 
-Reads the routes file and the journal's files, and nothing else: no gateway needs to run, and none is asked. It never
-writes.
+It reads the routes file and the journal's files, and nothing else: no gateway needs to run, and none is asked.
 """
 
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from plugins.usage_log import UsageLog
-from proxy.cli.settings import DEFAULT_CONFIG, Config, load_or_exit, plugin_configs
-from proxy.cli.usage_files import Files
-from proxy.cli.usage_lines import Filter, Readable, show_raw
+from proxy.cli.settings import DEFAULT_CONFIG, Config
+from proxy.cli.usage.files import Files
+from proxy.cli.usage.lines import Filter, Readable, show_raw
+from proxy.cli.usage.scope import usage_folder
 
 POLL_SECONDS = 0.25
 
-usage = typer.Typer(help="Read the usage log.", no_args_is_help=True)
 
-
-@usage.callback()
-def _group() -> None:
-    """Without it typer would make `tail` the whole command."""
-
-
-@usage.command()
 def tail(
     config: Config = DEFAULT_CONFIG,
     team: Annotated[str | None, typer.Option(help="Only this team's exchanges.")] = None,
@@ -57,10 +47,3 @@ def tail(
     except BrokenPipeError:
         # `weir usage tail | head`: the reader has had enough. Keep the interpreter's last flush quiet as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def usage_folder(config: Path) -> Path:
-    """Where the routes file has the usage log put; of several logs the first that says where. May exit."""
-    settings = load_or_exit(config, with_secrets=False)
-    paths = [log.path for log in plugin_configs(settings, UsageLog).values() if log.path is not None]
-    return paths[0] if paths else settings.server.state / "usage"

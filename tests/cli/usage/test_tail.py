@@ -15,8 +15,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from plugins.usage_log.record import record_of
-from proxy import AttemptRecord, Outcome, Usage, UsageState
-from proxy.cli.usage import usage, usage_folder
+from proxy import AttemptRecord, Outcome, Pricing, Usage, UsageState
+from proxy.cli.usage import usage
+from proxy.cli.usage.scope import usage_folder
 from tests.support import make_endpoint, make_exchange
 
 COMMAND = [sys.executable, "-c", "from proxy.cli.usage import usage; usage()"]
@@ -145,6 +146,11 @@ def test_a_person_can_read_it(config: Path, folder: Path) -> None:
         usage=usage_counts,
         usage_state=UsageState.PARTIAL,
         outcome=Outcome.UPSTREAM_BROKE,
+        pricing=Pricing.ESTIMATED,
+        cost="0.138472",
+        cost_currency="USD",
+        price="0.0000412",
+        price_currency="EUR",
     )
     bare = line("b", team=None, subject=None, model=None, outcome=Outcome.REFUSED, status=401, reason="NO_CREDENTIAL")
     (folder / "usage-2025-06-15.jsonl").write_bytes(full + bare)
@@ -154,11 +160,11 @@ def test_a_person_can_read_it(config: Path, folder: Path) -> None:
         (
             "2025-06-15 15:06:40Z  upstream_broke  200  studio/ada  generateContent gemini-2.5-flash  eu-1 (eu)"
             "  3 attempts: b connect_failed, c 503, a 200  first 300ms total 61.2s"
-            "  in 12 cached 3 out 40 thoughts 7 images 1 (partial)"
+            "  in 12 cached 3 out 40 thoughts 7 images 1 (partial)  $0.1385 for 0.000041 EUR (estimated)"
         ),
         (
             "2025-06-15 15:06:40Z  refused         401  -/-  generateContent -  no endpoint  NO_CREDENTIAL"
-            "  first - total 100ms"
+            "  first - total 100ms  unpriced"
         ),
     ]
 
@@ -271,3 +277,21 @@ def test_it_ends_quietly_when_its_reader_has_gone(config: Path, folder: Path) ->
         append(file, line("2"))
         assert process.wait(10) == 0
         assert err.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("amounts", "shown"),
+    [
+        ({"cost": "0.138472", "price": "0.138472"}, "  $0.1385"),
+        ({"cost": "0.24", "price": "0.09"}, "  $0.2400 for $0.0900"),
+        ({"cost": "0.0000000126", "price": "0.0000000126"}, "  $0.000000013"),
+        ({"cost": "0", "price": "0"}, "0ms"),
+        ({"cost": "12345.6", "price": None}, "  $12,345.6000"),
+    ],
+)
+def test_what_it_costs(config: Path, folder: Path, amounts: dict[str, str], shown: str) -> None:
+    currencies = {"cost_currency": "USD", "price_currency": "USD"}
+    priced = line("a", pricing=Pricing.PRICED, **amounts, **currencies)
+    (folder / "usage-2025-06-15.jsonl").write_bytes(priced)
+
+    assert tail(config).stdout.rstrip().endswith(shown)

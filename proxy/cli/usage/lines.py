@@ -5,6 +5,7 @@ cannot be read would hide money. Names in a record are strangers' text, and cann
 """
 
 from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from proxy.price import Pricing
 from proxy.record import UsageRecord
 from proxy.usage import AttemptRecord, Outcome, UsageState
 
@@ -66,7 +68,7 @@ class Readable:
     def show(self, line: bytes) -> None:
         record = _decode(line)
         if record is None:
-            typer.echo(f"not a usage record: {_printable(line[:200].decode(errors='replace').rstrip())}", err=True)
+            typer.echo(f"not a usage record: {printable(line[:200].decode(errors='replace').rstrip())}", err=True)
             return
         with self._console.capture() as rendered:  # rich would end us with status 1 when a pipe closes
             self._console.print(text_of(record))
@@ -94,7 +96,8 @@ def text_of(record: UsageRecord) -> Text:
     first = "-" if record.first_byte_ms is None else _duration(record.first_byte_ms)
     parts.append((f"first {first} total {_duration(record.total_ms)}", ""))
     parts.append((_used(record), "blue"))
-    return Text("  ").join(Text(_printable(text), style) for text, style in parts if text)
+    parts.append((_charged(record), "bold red" if record.pricing is Pricing.UNPRICED else "green"))
+    return Text("  ").join(Text(printable(text), style) for text, style in parts if text)
 
 
 def _used(record: UsageRecord) -> str:
@@ -112,6 +115,27 @@ def _used(record: UsageRecord) -> str:
     return text + " (partial)" if record.usage_state is UsageState.PARTIAL else text
 
 
+def _charged(record: UsageRecord) -> str:
+    """What it costs us and, where that is another amount, what its team pays. Nothing for what is free."""
+    if record.pricing is Pricing.UNPRICED:
+        return "unpriced"
+    cost, price = _money(record.cost, record.cost_currency), _money(record.price, record.price_currency)
+    text = cost if price == cost else " ".join(filter(None, (cost, price and f"for {price}")))
+    return f"{text} (estimated)" if record.pricing is Pricing.ESTIMATED else text
+
+
+def _money(amount: str | None, currency: str | None) -> str:
+    """Short, for a glance: four decimals, or two digits of what is less than a cent."""
+    try:
+        value = Decimal(amount or 0)
+    except InvalidOperation:
+        return f"{amount} {currency}"
+    if not value:
+        return ""
+    text = f"{value:,.4f}" if value >= Decimal("0.01") else f"{value:.{max(4, 1 - value.adjusted())}f}"
+    return f"${text}" if currency == "USD" else f"{text} {currency}"
+
+
 def _result(attempt: AttemptRecord) -> str:
     return attempt.error or str(attempt.status or "unfinished")
 
@@ -120,6 +144,6 @@ def _duration(milliseconds: float) -> str:
     return f"{milliseconds:.0f}ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f}s"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A model's name or a path is a stranger's text; escape sequences in it must not reach the terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -5,6 +5,7 @@ wake a watcher twenty times a second anyway. It hands out whole lines and never 
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from itertools import groupby, islice
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import BinaryIO
 
 import msgspec
 
-from proxy.cli.usage_lines import ended
+from proxy.cli.usage.lines import ended
 
 _BLOCK_BYTES = 1 << 16
+_NAME = re.compile(r"usage-(?P<day>\d{4}-\d{2}-\d{2})(?:\.(?P<number>\d+))?[^/]*\.jsonl(?:\.gz)?")
 
 
 class Place(msgspec.Struct):
@@ -43,7 +45,7 @@ class Files:
             with file.open("rb") as source:
                 self._places[file] = Place(os.fstat(source.fileno()).st_ino, _end_of_lines(source))
         found: list[bytes] = []
-        for _, of_a_day in groupby(reversed(files), key=lambda file: _day_and_number(file)[0]):
+        for _, of_a_day in groupby(reversed(files), key=lambda file: day_and_number(file)[0]):
             if len(found) >= count:
                 break
             per_file = [_last_lines(file, self._places[file].offset, count, wants) for file in of_a_day]
@@ -76,13 +78,13 @@ class Files:
 
     def _list(self) -> list[Path]:
         """Oldest first."""
-        return sorted(self._folder.glob("usage-*.jsonl"), key=_day_and_number)
+        return sorted(self._folder.glob("usage-*.jsonl"), key=day_and_number)
 
 
-def _day_and_number(file: Path) -> tuple[str, int]:
-    """`usage-2026-01-31.2.jsonl` is the second file of its day."""
-    day, _, number = file.stem.removeprefix("usage-").partition(".")
-    return day, int(number) if number.isdecimal() else 1
+def day_and_number(file: Path) -> tuple[str, int]:
+    """`usage-2026-01-31.2.jsonl`, gzipped or not, is the second file of its day; no day: no name of the journal's."""
+    name = _NAME.fullmatch(file.name)
+    return (name["day"], int(name["number"] or 1)) if name else ("", 1)
 
 
 def _end_of_lines(source: BinaryIO) -> int:
