@@ -30,7 +30,10 @@ _SETUP_TOKENS = 509  # what an empty setup was seen to cost (Gemini fact 4.4)
 _AUDIO_BYTES_A_TOKEN = 1280  # 25 tokens a second of 16 kHz, 16 bits
 _ANSWER_TOKENS = 24
 _CHUNKS = 2
-_COMMANDS = "/close CODE [REASON], /drop, /goaway, /hang, /ping, /big BYTES, /mute (no counts), /late (they come last)"
+_COMMANDS = (
+    "/close CODE [REASON], /drop, /goaway, /hang, /ping, /big BYTES, /call FUNCTION, /mute (no counts), "
+    "/late (they come last)"
+)
 
 
 class Closed(Exception):
@@ -124,6 +127,10 @@ class _Session:
         self._audio = modalities == ["AUDIO"]
         self._context["TEXT"] += text_tokens(msgspec.json.encode(setup.get("systemInstruction") or ""))
         await self._send({"setupComplete": {}})
+        resumption = setup.get("sessionResumption")
+        if isinstance(resumption, dict):
+            handle = f"{resumption.get('handle', '')}+/=1"  # what it was given is still to be seen in it
+            await self._send({"sessionResumptionUpdate": {"newHandle": handle, "resumable": True}})
 
     def _hear(self, message: Mapping[str, Any]) -> str | None:
         """Count what was said; its text once the caller's turn is over, else None."""
@@ -139,6 +146,8 @@ class _Session:
         ]
         if isinstance(live.get("text"), str):
             texts.append(live["text"])
+        answered = (message.get("toolResponse") or {}).get("functionResponses") or ()
+        texts += [msgspec.json.encode(each.get("response")).decode() for each in answered if isinstance(each, dict)]
         for text in texts:
             self._said["TEXT"] = self._said.get("TEXT", 0) + text_tokens(text)
         for blob in (live.get("audio"), *(live.get("mediaChunks") or ())):
@@ -146,6 +155,7 @@ class _Session:
                 heard = len(blob.get("data", "")) * 3 // 4
                 self._said["AUDIO"] = self._said.get("AUDIO", 0) + max(1, heard // _AUDIO_BYTES_A_TOKEN)
         over = content.get("turnComplete") or "text" in live or live.get("audioStreamEnd") or live.get("activityEnd")
+        over = over or answered
         return " ".join(texts) if over else None
 
     async def _command(self, text: str) -> bool:
@@ -165,6 +175,8 @@ class _Session:
                 await self._send({"goAway": {"timeLeft": "50s"}})
             case "/ping":
                 await self._socket.ping(rest.encode())
+            case "/call":
+                await self._send({"toolCall": {"functionCalls": [{"id": "call-1", "name": rest, "args": {"q": "ö"}}]}})
             case "/big":
                 await self._send({"serverContent": {"modelTurn": {"parts": [{"text": "x" * int(rest)}]}}})
             case "/mute" | "/late":

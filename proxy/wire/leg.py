@@ -15,6 +15,7 @@ from proxy.head import Headers, ResponseHead
 
 CLOSE_SECONDS = 2.0  # for the other side to answer a close frame
 _REASON_BYTES = 123  # RFC 6455 section 5.5: a control frame holds 125 bytes, two of them the code
+_NEVER_SENT = 1006  # RFC 6455 section 7.4.1; aiohttp refuses the others of its kind by itself
 
 
 class Frame(NamedTuple):
@@ -57,6 +58,7 @@ class Leg:
         self._transport = transport
         self._linger_seconds = linger_seconds  # for a slow reader to take what was sent before the close
         self._empty_pings = 0  # sent for the other leg and not yet answered
+        self._said_close = False
 
     async def receive(self) -> Frame | Close:
         """The next frame. After a Close there is none."""
@@ -70,6 +72,9 @@ class Leg:
                         self._empty_pings -= 0 if message.data else 1
                         return Frame(message.type, bytes(message.data))
                     # else the answer to a heartbeat of our own: aiohttp's are empty
+                case WSMsgType.CLOSE if message.data == _NEVER_SENT:
+                    await self.close(Close(1002))
+                    return Close(1002, said=False)
                 case WSMsgType.CLOSE:
                     return Close(message.data or 1005, message.extra or "")
                 case WSMsgType.ERROR if isinstance(message.data, WebSocketError):
@@ -94,6 +99,7 @@ class Leg:
 
     async def say_close(self, close: Close) -> None:
         """Send a close frame and nothing more: the peer may still have something to say. Raises ConnectionError."""
+        self._said_close = True
         payload = close.code.to_bytes(2, "big") + _short(close.reason)
         await self._socket.send_frame(payload, WSMsgType.CLOSE)
 
@@ -101,6 +107,9 @@ class Leg:
         """Close, or answer a close, and let go of the connection. Never raises, and never waits for long."""
         task = asyncio.current_task()
         assert task is not None
+        cancels = task.cancelling()  # a stop may be what brought us here
+        if self._said_close:  # `socket.close` would say it again, to a peer that may have answered and gone
+            self._transport.close()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._socket.close(code=close.code, message=_short(close.reason))
@@ -108,7 +117,7 @@ class Leg:
             pass  # then without an answer
         except asyncio.CancelledError:
             # aiohttp's own: a send that was cut short leaves its future behind, cancelled, for the next one to await.
-            if task.cancelling():
+            if task.cancelling() > cancels:
                 raise
         if self._transport.get_write_buffer_size():  # closed, it would wait for such a reader for ever
             asyncio.get_running_loop().call_later(self._linger_seconds, self._transport.abort)

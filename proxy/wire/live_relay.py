@@ -62,9 +62,9 @@ class LiveRelay:
         credentials: Credentials,
         clock: Clock,
         bounds: Bounds,
+        reply_headers: list[tuple[str, str]],
     ) -> None:
         self.response: web.StreamResponse | None = None
-        self.reply_headers: list[tuple[str, str]] = []  # the exchange's: `read_intent` is given none
         self._request = request
         self._head = head
         self._operation = operation
@@ -72,6 +72,7 @@ class LiveRelay:
         self._credentials = credentials
         self._clock = clock
         self._bounds = bounds
+        self._reply_headers = reply_headers  # the exchange's own list: a handshake may be answered before `run`
         self._patience = Patience()
         self._offered = offered(head)
         self._caller: Leg | None = None  # once its handshake is accepted
@@ -149,6 +150,10 @@ class LiveRelay:
             self._answered = True  # there is nobody to answer
             await endpoint.close(Close(1001))
             exchange.outcome, exchange.reason, exchange.status = Outcome.CLIENT_GONE, "CALLER_LEFT", None
+        except BaseException:
+            if self._session is None:  # else it has closed both
+                await endpoint.close(Close(1001))
+            raise
         finally:
             complete = self._session is not None and self._session.complete
             exchange.usage, exchange.usage_state, _ = meter.finish(complete=complete)
@@ -209,7 +214,7 @@ class LiveRelay:
 
     async def _accept(self, fields: CIMultiDict[str], protocol: str | None) -> Leg:
         """Accept the caller's handshake: from now on all that we can say is frames. Raises CallerGone."""
-        fields.extend(self.reply_headers)
+        fields.extend(self._reply_headers)
         try:
             caller, response = await accept(self._request, fields, [protocol] if protocol else [], self._bounds)
         except ConnectionError:

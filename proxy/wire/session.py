@@ -113,7 +113,9 @@ class Session:
         """False when that side takes nothing any more; how it ended is for the other pump to read, or is said here."""
         to_caller = side == "caller"
         leg = self._caller if to_caller else self._endpoint
-        seconds = self._bounds.caller_idle_seconds if to_caller else self._bounds.upstream_idle_seconds
+        # The shorter wait of both: while one side takes nothing the other is not read, and would seem dead by its
+        # unread pongs. The side that stalls is to blame, before that.
+        seconds = min(self._bounds.caller_idle_seconds, self._bounds.upstream_idle_seconds)
         try:
             async with asyncio.timeout(seconds):
                 await leg.send(frame)

@@ -1,4 +1,4 @@
-// A program of somebody who talks with @google/genai's Live: one session of two turns, what came back as JSON.
+// A program of somebody who talks with @google/genai's Live: a session resumed, its turns, a function call, a warning.
 // tests/sdk/test_live.py runs it with WEIR_URL and WEIR_KEY in the environment. It asserts nothing.
 import { GoogleGenAI, Modality } from "@google/genai";
 
@@ -8,24 +8,32 @@ const client = new GoogleGenAI({
 });
 
 let heard; // called with each message
+const early = []; // that came before the first turn
 let closed;
 const end = new Promise((resolve) => (closed = resolve));
 const session = await client.live.connect({
   model: "gemini-3.8-live",
-  config: { responseModalities: [Modality.TEXT] },
+  config: { responseModalities: [Modality.TEXT], sessionResumption: { handle: "of a session before" } },
   callbacks: {
-    onmessage: (message) => heard?.(message),
+    onmessage: (message) => (heard ? heard(message) : early.push(message)),
     onerror: (error) => console.error(error.message),
     onclose: ({ code }) => closed(code),
   },
 });
 
 const turns = [];
-for (const text of ["Why do butterflies have scales?", "And why do fish?"]) {
-  const turn = { text: "" };
+for (const texts of [["Why do butterflies have scales?"], ["And why do fish?"], ["/goaway", "/call look_up"]]) {
+  const turn = { text: "", events: [] };
   const over = new Promise((resolve) => {
     heard = (message) => {
       turn.text += message.text ?? "";
+      const { sessionResumptionUpdate: update, goAway, toolCall } = message;
+      if (update) turn.events.push(["resumption", update.newHandle]);
+      if (goAway) turn.events.push(["go away", goAway.timeLeft]);
+      for (const { id, name, args } of toolCall?.functionCalls ?? []) {
+        turn.events.push(["call", name, args]);
+        session.sendToolResponse({ functionResponses: [{ id, name, response: { found: "Wünsche" } }] });
+      }
       const used = message.usageMetadata;
       if (used) {
         turn.usage = { input: used.promptTokenCount, output: used.responseTokenCount, total: used.totalTokenCount };
@@ -33,7 +41,10 @@ for (const text of ["Why do butterflies have scales?", "And why do fish?"]) {
       if (message.serverContent?.turnComplete) resolve();
     };
   });
-  session.sendClientContent({ turns: [{ role: "user", parts: [{ text }] }], turnComplete: true });
+  early.splice(0).forEach(heard);
+  for (const text of texts) {
+    session.sendClientContent({ turns: [{ role: "user", parts: [{ text }] }], turnComplete: true });
+  }
   await over;
   turns.push(turn);
 }

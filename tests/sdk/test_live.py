@@ -1,4 +1,4 @@
-"""Live sessions of the real SDKs: two turns, the same with the gateway and without, and one record."""
+"""Live sessions of the real SDKs: turns, a function call, a warning, a resumption; the same without the gateway."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -32,15 +32,21 @@ def over_tls(simulator: str, gateway: Gateway, tmp_path: Path) -> Iterator[tuple
 
 
 def check(turns: list[Any], record: UsageRecord) -> None:
-    for turn, prompt in zip(turns, ("Why do butterflies have scales?", "And why do fish?"), strict=True):
+    asked = ("Why do butterflies have scales?", "And why do fish?", '{"found":"Wünsche"}')
+    for turn, prompt in zip(turns, asked, strict=True):
         assert turn["text"].startswith(f"The simulator was asked: “{prompt}”.")
         assert turn["usage"]["total"] == turn["usage"]["input"] + turn["usage"]["output"]
-    first, second = (turn["usage"] for turn in turns)
-    assert second["input"] > first["total"] > 0
+    assert [turn["events"] for turn in turns] == [
+        [["resumption", "of a session before+/=1"]],
+        [],
+        [["go away", "50s"], ["call", "look_up", {"q": "ö"}]],
+    ]
+    first, second, third = (turn["usage"] for turn in turns)
+    assert third["input"] > second["input"] > first["total"] > 0
     assert record.usage is not None
-    assert record.usage.input_tokens == first["input"] + second["input"]
-    assert record.usage.output_tokens == first["output"] + second["output"]
-    assert record.usage.total_tokens == first["total"] + second["total"]
+    assert record.usage.input_tokens == first["input"] + second["input"] + third["input"]
+    assert record.usage.output_tokens == first["output"] + second["output"] + third["output"]
+    assert record.usage.total_tokens == first["total"] + second["total"] + third["total"]
     assert record.usage_state is UsageState.FINAL
     assert record.path.lstrip("/").startswith("ws/google.ai.generativelanguage.v1")
     assert record.request_bytes > 0
