@@ -108,6 +108,7 @@ class Exchange:
         started: float,
         hides_usage: str | None = None,
         continuation: Continuation | Refusal | None = None,
+        reply_headers: list[tuple[str, str]] | None = None,
     ) -> None:
         self.id = id
         self.request = request
@@ -124,7 +125,7 @@ class Exchange:
         self.candidates: list[Endpoint] = []  # a plugin may reorder or narrow
         self.exclusions: list[Exclusion] = []
         self.principal: Principal | None = None
-        self.reply_headers = [("x-weir-exchange", id)]  # added to the head we send
+        self.reply_headers = [] if reply_headers is None else reply_headers  # added to the head we send
         self.attempts: list[AttemptRecord] = []
         self.endpoint: Endpoint | None = None  # whose answer is relayed
         self.status: int | None = None  # sent to the caller
@@ -198,10 +199,13 @@ class Exchange:
         self.reason = refusal.reason
 
     def caller_gone(self, gone: CallerGone) -> Refusal:
-        """Mark that nobody waits for an answer (499, as nginx and Google have it), or only for ours (408)."""
+        """Mark that nobody waits for an answer (499, as nginx and Google have it), or only for ours (408, 400)."""
         if gone.stalled:
             message = "The request's body stopped arriving."
             return self.refuse(408, message, reason="BODY_STALLED", outcome=Outcome.CLIENT_GONE)
+        if gone.malformed:
+            message = "The request's body is not well-formed HTTP."
+            return self.refuse(400, message, reason="BODY_MALFORMED", outcome=Outcome.CLIENT_GONE)
         refusal = self.refuse(499, "The caller left.", reason="CLIENT_GONE", outcome=Outcome.CLIENT_GONE)
         self.status = None  # nothing was sent
         return refusal

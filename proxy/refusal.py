@@ -67,8 +67,10 @@ class CallerGone(Exception):
 
     Attributes:
         stalled: it is still there, but its body stopped coming; it gets an answer.
+        malformed: what it sent in the middle of its body is not HTTP; it gets an answer.
     """
 
-    def __init__(self, why: str, *, stalled: bool = False) -> None:
+    def __init__(self, why: str, *, stalled: bool = False, malformed: bool = False) -> None:
         super().__init__(why)
         self.stalled = stalled
+        self.malformed = malformed

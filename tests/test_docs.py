@@ -13,6 +13,7 @@ import pytest
 from proxy import AttemptRecord, Exchange, Outcome, Plugin, Usage, UsageRecord, UsageState
 from proxy.cli import weir
 from proxy.cli.schema import routes_schema
+from proxy.cli.usage import usage
 from proxy.config.discovery import find_plugin, installed_plugins
 from proxy.config.schema import EndpointTable, LimitTable, RouteTable, Server, Sizes, TeamTable, Timeouts
 from tests.support.gateway import gateway, routes
@@ -61,6 +62,8 @@ def test_every_command_is_named() -> None:
     groups = {group.name for group in weir.registered_groups}
     commands = {command.callback.__name__ for command in weir.registered_commands if command.callback}
     assert [name for name in groups | commands if f"`weir {name}" not in section("Commands")] == []
+    of_usage = {command.callback.__name__ for command in usage.registered_commands if command.callback}
+    assert [name for name in of_usage if f"`weir usage {name}" not in section("Commands")] == []
 
 
 def test_every_hook_is_in_the_plugin_guide() -> None:

@@ -16,7 +16,9 @@ from proxy.simulator import live
 from proxy.simulator.accounts import Accounts
 from proxy.simulator.answer import Answer, break_off, failure
 from proxy.simulator.call import Call
+from proxy.simulator.codings import ENCODINGS
 from proxy.simulator.control import PREFIX, control
+from proxy.simulator.doubled import Server, as_sent
 from proxy.simulator.echo import echo
 from proxy.simulator.errors import GoogleError, invalid_argument, plain
 from proxy.simulator.faults import Fault, Faults, parse
@@ -25,7 +27,7 @@ from proxy.simulator.ledger import BODY_KEPT_BYTES, Entry, Ledger, new_ledger
 from proxy.simulator.models import Models
 from proxy.simulator.routes import route
 from proxy.simulator.storage import Storage
-from proxy.simulator.transmission import ENCODINGS, transmit
+from proxy.simulator.transmission import transmit
 
 _TOKEN_SEGMENTS = ("token",)  # the path where oauth2.googleapis.com gives tokens
 _READ_BYTES = 256 << 10
@@ -58,7 +60,7 @@ class Simulator:
         self._listener: asyncio.Server | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._server = web.Server(
+        self._server = Server(
             self._handle,
             handler_cancellation=True,  # a caller that leaves ends a hang, a stall or a slow stream
             access_log=None,
@@ -110,7 +112,7 @@ class Simulator:
             received_at=time.time(),
             method=request.method,
             target=target,
-            headers=[_text(header) for header in request.raw_headers],
+            headers=[_text(header) for header in as_sent(request.raw_headers)],
         )
         own = target.startswith(PREFIX)
         if not own:

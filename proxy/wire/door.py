@@ -18,7 +18,10 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web import RequestPayloadError
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from proxy.wire.intake import Frugal, Intake
 
 BACKLOG = 1024  # connections that may wait to be accepted; Linux cuts it to net.core.somaxconn
 HANDSHAKE_SECONDS = 10.0  # of TLS, before a connection counts; asyncio's own limit is 60
@@ -73,6 +76,7 @@ class Door(web.Server):
         self._handler = handler
         self._most = most
         self._full = full
+        self.intake = Intake()
         self._listeners: list[asyncio.Server] = []
         self._has_tls = False
         self.inside: set[Visitor] = set()
@@ -141,7 +145,6 @@ class Door(web.Server):
     async def _attended(self, request: web.BaseRequest) -> web.StreamResponse:
         visitor = cast(Visitor, request.protocol)
         visitor.idle_since = None
-        visitor.body = request.content
         try:
             return await self._handler(request)
         finally:
@@ -156,18 +159,19 @@ class Door(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
+        cast(Visitor, protocol).body = payload
         return _Request(message, payload, protocol, writer, task, self._loop)
 
 
-class Visitor(RequestHandler):
+class Visitor(Frugal, RequestHandler):
     """One connection inside."""
 
     def __init__(self, door: Door, **kwargs: Any) -> None:
         super().__init__(door, **kwargs)
         self.door = door
+        self.intake = door.intake
         self.idle_since: float | None = None  # None while a request is under way
         self.answered = 0  # requests
-
         self.body: StreamReader | None = None  # of the last request
         self.handshake_timer: asyncio.TimerHandle | None = None
 
@@ -182,6 +186,20 @@ class Visitor(RequestHandler):
     def idle_for(self, since: float) -> float:
         """Seconds without a request, counted from `since` on."""
         return 0.0 if self.idle_since is None else time.monotonic() - max(since, self.idle_since)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            self._end_body()
+
+    def _end_body(self) -> None:
+        """aiohttp queues an answer to bytes that are no HTTP, and tells nothing to who reads the body they are in."""
+        body = self._messages[-2][1] if len(self._messages) > 1 else self.body
+        if body is None or body.is_eof():
+            return
+        if self._request_count - 1 > self.answered:  # else nobody reads it but aiohttp, to be rid of it
+            body.set_exception(RequestPayloadError("not well-formed"))
+        body.feed_eof()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.idle_since = time.monotonic()

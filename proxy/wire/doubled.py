@@ -1,9 +1,13 @@
 """Lets a doubled User-Agent through aiohttp's strict parser, which answers 400 to it before any handler runs.
 
-google-genai 1.60, 1.75 and 2.0.1 send User-Agent twice on Interactions calls (Gemini fact 2.7). `rename` gives every
-one after the first another name before the parser sees it; `restore` gives it back before anybody else does. The
-other name is as long, so that nothing moves: bytes that shift would let a request be smuggled. No other field is
-touched: User-Agent has no part in framing, routing or authorisation.
+google-genai 1.60, 1.75 and 2.0.1 send User-Agent twice on Interactions calls (Gemini fact 2.7). `Head` gives every
+one after the first another name before the parser sees it; `restore` gives it back before anybody else does. The other
+name is as long, so that nothing moves: bytes that shift would let a request be smuggled.
+
+The parser lets any other field repeat but nine, and those stay refused. Content-Length, Transfer-Encoding: where the
+body ends. Host: who is meant. Content-Type, Content-Range: what the body is. Two of one kind are read differently by
+two readers, and a plugin's decision would hold for one of them. Max-Forwards, and Content-Location, ETag, Server, which
+belong in answers: no client doubles them.
 """
 
 import re
@@ -11,23 +15,57 @@ from collections.abc import Sequence
 
 _NAME = b"X-Weir-U-A"
 _MOST = 8  # nobody doubles it more often than once; the parser may refuse the rest
-# A request line at the start of the data, and its whole head in it; SDKs send both in one segment.
-_HEAD = re.compile(rb"[A-Z]{3,16} [^\r\n]{1,16384} HTTP/1\.[01]\r\n")
-_FIELD = re.compile(rb"\r\n(?i:user-agent)(?=:)")
+_FIELD = re.compile(rb"\r\n(?i:user-agent):")
+_END = b"\r\n\r\n"
+_TURNS = (b"\r\nuser-agent:", _END)  # what must be seen whole, and may come in two segments
+_LONGEST = max(map(len, _TURNS))
 
 
-def rename(data: bytes) -> bytes:
-    """The same data, if it begins with a whole head that names User-Agent more than once: under other names."""
-    if data.count(b"ser-") < 2 or _HEAD.match(data) is None:  # most data ends here, within a microsecond
-        return data
-    end = data.find(b"\r\n\r\n")
-    found = [match.start() + 2 for match in _FIELD.finditer(data, 0, end)] if end >= 0 else []
-    if not 1 < len(found) <= _MOST:
-        return data
-    renamed = bytearray(data)
-    for start in found[1:]:
-        renamed[start : start + len(_NAME)] = _NAME
-    return bytes(renamed)
+class Head:
+    """One request's head on its way to the parser, in as many segments as it comes.
+
+    Of a segment's end it holds back what may begin a name, at most a dozen bytes, until the next one: no head ends in
+    them. Where our eye and the parser's could differ, at a line that ends otherwise, the parser refuses the request.
+
+    Attributes:
+        ended: all of it has passed. What follows is not looked at: bytes of a body are nobody's to change.
+    """
+
+    __slots__ = ("_count", "_held", "ended")
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._count = 0  # of the names that passed
+        self.ended = False
+
+    def feed(self, data: bytes) -> bytes:
+        """What the parser is to get now."""
+        if self._held:
+            data = self._held + data
+        end = data.find(_END)
+        self.ended = end >= 0
+        upto = end if self.ended else len(data) - _beginning(data)
+        self._held = b"" if self.ended else data[upto:]
+        found = [match.start() + 2 for match in _FIELD.finditer(data, 0, upto)]
+        unseen = found[0 if self._count else 1 :]
+        self._count += len(found)
+        if not unseen or self._count > _MOST:
+            return data if self.ended else data[:upto]
+        renamed = bytearray(data if self.ended else data[:upto])
+        for start in unseen:
+            renamed[start : start + len(_NAME)] = _NAME
+        return bytes(renamed)
+
+
+def _beginning(data: bytes) -> int:
+    """How many bytes at the end may be the beginning of a turn."""
+    tail = data[-_LONGEST:].lower()
+    at = tail.find(b"\r")
+    while at >= 0:
+        if any(turn.startswith(tail[at:]) and turn != tail[at:] for turn in _TURNS):
+            return len(tail) - at
+        at = tail.find(b"\r", at + 1)
+    return 0
 
 
 def restore(raw: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:

@@ -15,8 +15,6 @@ from multidict import CIMultiDict
 from proxy.endpoint import Endpoint
 from proxy.exchange import Exchange
 from proxy.gemini.credentials import without_credentials
-from proxy.gemini.intent import read_intent
-from proxy.gemini.skeleton import REQUEST_BYTES, Skeleton
 from proxy.head import RequestHead, ResponseHead
 from proxy.operation import Intent, Operation
 from proxy.plugin import Clock
@@ -26,6 +24,7 @@ from proxy.wire.bounds import Bounds
 from proxy.wire.credentials import CredentialFailed, Credentials
 from proxy.wire.headers import OF_THIS_HOP, BadHeader, decode, end_to_end, put_credential
 from proxy.wire.metering import Metering
+from proxy.wire.overhearing import Hearing, note_what_was_asked
 from proxy.wire.patience import Interrupted, Patience
 from proxy.wire.pool import ONE_WRITE, Answer, AnswerBroke, Pool
 from proxy.wire.request_body import RequestBody
@@ -82,6 +81,10 @@ class HttpRelay:
         self._clock = clock
         self._bounds = bounds
         self._patience = Patience()
+        self._hearing: Hearing | None = None
+        if operation.billed_by_body and body.exists:
+            self._hearing = Hearing(operation, head, bounds.spool_bytes)
+            body.heard_by = self._hearing.overhear
         self._answer: Answer | None = None  # held: the best so far, while another endpoint may do better
         self._caller_left = False
         self._drained = 0  # bytes read on after that
@@ -122,11 +125,11 @@ class HttpRelay:
         self._body.close()
 
     async def read_intent(self) -> Intent:
-        skeleton = Skeleton(REQUEST_BYTES)
+        self._body.heard_by = None
+        hearing = Hearing(self._operation, self._head, self._bounds.spool_bytes)
         if self._body.exists:
-            await self._body.read_whole(skeleton.feed)
-        size = self._body.received if skeleton.truncated else None
-        return read_intent(self._operation, self._head.target, skeleton.finish(), truncated_from=size)
+            await self._body.read_whole(hearing.hear)
+        return hearing.intent()
 
     async def open(self, endpoint: Endpoint) -> ResponseHead:
         if self._caller_left:
@@ -154,7 +157,7 @@ class HttpRelay:
         answer = self._answer
         assert answer is not None, "nothing was opened"
         self._body.let_go()
-        meter = Metering(self._operation, answer.head)
+        meter = Metering(self._operation, answer.head, self._head.target)
         if 200 <= answer.head.status < 300:
             self._uploads.rewrite(answer.fields, exchange, self._request)
         answer.fields.extend(exchange.reply_headers)
@@ -176,6 +179,8 @@ class HttpRelay:
         finally:
             exchange.usage, exchange.usage_state, error = meter.finish(complete=whole)
             exchange.reason = exchange.reason or error  # an error of Google's inside its 200
+            exchange.once = meter.once
+            note_what_was_asked(exchange, self._hearing, answer.head.status)
 
     async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         if self._caller_left:
@@ -187,7 +192,7 @@ class HttpRelay:
         if refusal is exchange.continuation:
             fields = [*fields, OVER]
         self.response = refusal_response(refusal, self._operation, fields)
-        if self._body.unasked:
+        if self._body.unasked or self._body.failure is not None:
             self.response.force_close()  # whether the body comes is the caller's guess; only a new connection is sure
 
     async def _relay_at_once(self, exchange: Exchange, answer: Answer, meter: Metering) -> None:
@@ -195,6 +200,8 @@ class HttpRelay:
         pieces = []
         while piece := await answer.read():
             meter.feed(piece)
+            if meter.behind:
+                await meter.catch_up()
             pieces.append(piece)
         body = b"".join(pieces)
         exchange.response_bytes = len(body)
@@ -210,6 +217,8 @@ class HttpRelay:
             await self._down(exchange, response.write, piece)
             exchange.response_bytes += len(piece)
             meter.feed(piece)
+            if meter.behind:
+                await meter.catch_up()
             if self._caller_left:
                 self._drained += len(piece)
                 if self._drained > self._bounds.drain_bytes:

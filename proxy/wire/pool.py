@@ -5,9 +5,12 @@ change a request or repeat it switched off: retries, redirects, cookies, decompr
 """
 
 import re
+from functools import partial
+from typing import Any
 
 import aiohttp
 from aiohttp import ClientSession
+from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -15,14 +18,14 @@ from proxy.endpoint import Endpoint
 from proxy.head import Headers, ResponseHead
 from proxy.refusal import EndpointFailed
 from proxy.wire.bounds import Bounds
+from proxy.wire.connector import Connector
 from proxy.wire.handshake import dial
 from proxy.wire.headers import BadHeader, decode, end_to_end
+from proxy.wire.intake import READER_BYTES, next_piece
 from proxy.wire.leg import Leg
 from proxy.wire.patience import Interrupted, Patience
 from proxy.wire.request_body import RequestBody
 
-READ_BUFFER = 64 << 10  # twice this is what aiohttp holds of an answer; 256 KiB doubles memory and gains nothing
-PIECE = 64 << 10  # at most, of an answer at once: `readany` would join all that is buffered, and so would the way down
 ONE_WRITE = 64 << 10  # a body up to this goes out together with its head
 _INVENTED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 _REASON = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9112 section 4
@@ -63,7 +66,7 @@ class Answer:
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises AnswerBroke, or Interrupted when the exchange was."""
         try:
-            return await self._patience.wait(self._response.content.read(PIECE), self._idle_seconds, "upstream_idle")
+            return await self._patience.wait(next_piece(self._response.content), self._idle_seconds, "upstream_idle")
         except (aiohttp.ClientError, OSError) as error:
             raise AnswerBroke(type(error).__name__) from error
 
@@ -83,6 +86,13 @@ class Answer:
             content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
 
 
+class _Request(aiohttp.ClientRequest):
+    async def write_bytes(self, writer: AbstractStreamWriter, conn: Any, content_length: int | None = None) -> None:
+        """Wait after each piece, if the transport says so: aiohttp asks it only every 64 KiB."""
+        writer.write = partial(writer.write, LIMIT=0)  # type: ignore[method-assign, call-arg]
+        await super().write_bytes(writer, conn, content_length)
+
+
 class Pool:
     """All upstream connections of this process."""
 
@@ -95,7 +105,7 @@ class Pool:
         bounds = self._bounds
         # limit=0: the default of 100 connections would queue the 101st exchange without a word.
         # pool idle time below any front end's, so that we never write into a connection being closed.
-        self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=bounds.pool_idle_seconds, ttl_dns_cache=30)
+        self._connector = Connector(limit=0, keepalive_timeout=bounds.pool_idle_seconds, ttl_dns_cache=30)
         self._session = ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -103,7 +113,8 @@ class Pool:
             trust_env=False,
             requote_redirect_url=False,
             skip_auto_headers=_INVENTED,
-            read_bufsize=READ_BUFFER,
+            read_bufsize=READER_BYTES,
+            request_class=_Request,
             # connect and not sock_connect, which leaves out the name's resolution; with limit=0 nobody queues in it
             timeout=aiohttp.ClientTimeout(total=None, connect=bounds.connect_seconds),
             max_line_size=bounds.header_bytes,

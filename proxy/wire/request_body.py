@@ -16,6 +16,7 @@ from aiohttp.web import RequestPayloadError
 
 from proxy.refusal import CallerGone, Refusal
 from proxy.wire.bounds import Bounds
+from proxy.wire.intake import next_piece
 from proxy.wire.patience import Interrupted, Patience
 
 SPOOL_PIECE = 256 << 10  # read back from the file in pieces of this size
@@ -51,6 +52,7 @@ class RequestBody:
         self._bounds = bounds
         self._ask_for_it = ask_for_it  # 100 Continue, when the caller waits for it
         self.moved: Callable[[], None] | None = None  # called for each piece that goes up
+        self.heard_by: Callable[[bytes], Awaitable[None]] | None = None  # called once for each piece that comes
         self._patience = Patience()
         self._reading = asyncio.Lock()  # an attempt that failed may still be unwinding its read
         self._ended = not exists
@@ -74,18 +76,20 @@ class RequestBody:
         """All that was read is still here."""
         return self._kept is not None and self.failure is None
 
-    async def read_whole(self, feed: Callable[[bytes], None]) -> None:
+    async def read_whole(self, feed: Callable[[bytes], Awaitable[None]]) -> None:
         """Read to the end, show every piece to `feed`, and keep all. Raises CallerGone, Refusal (too large)."""
         if self._kept is None:
             raise RuntimeError("the body was sent on before it was to be read whole")
         async for piece in self._again():
-            feed(piece)
+            await feed(piece)
         while piece := await self._next():
             await self._keep_all(piece)
-            feed(piece)
+            await feed(piece)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body from its start, for one attempt: what is kept, then what still comes. Raises CallerGone."""
+        if not self._kept and self._spool is None and self._content.total_bytes == self.received and not self._ended:
+            yield b""  # aiohttp sends the head with the first piece: an endpoint may answer before there is one
         async for piece in self._again():
             self._tell()
             yield piece
@@ -134,15 +138,19 @@ class RequestBody:
                     ask, self._ask_for_it = self._ask_for_it, None
                     await ask()
                 piece = await self._patience.wait(
-                    self._content.readany(), self._bounds.caller_idle_seconds, "caller_idle"
+                    next_piece(self._content), self._bounds.caller_idle_seconds, "caller_idle"
                 )
             except (ConnectionError, RequestPayloadError, Interrupted) as error:
                 why = f"the request's body broke off after {self.received} bytes"
-                self.failure = CallerGone(why, stalled=isinstance(error, Interrupted))
+                self.failure = CallerGone(
+                    why, stalled=isinstance(error, Interrupted), malformed=isinstance(error, RequestPayloadError)
+                )
                 raise self.failure from error
             self.received += len(piece)
             self.asks_for_flex = self.asks_for_flex or b'"flex"' in piece
             self._ended = not piece
+            if self.heard_by is not None and piece:
+                await self.heard_by(piece)
             return piece
 
     def _tell(self) -> None:

@@ -26,6 +26,12 @@ class RelayedResponse(web.StreamResponse):
         super().__init__(status=head.status, reason=head.reason, headers=fields)
         self._send_headers_immediately = not at_once
 
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Wait after each piece, if the transport says so: aiohttp asks it only every 64 KiB."""
+        await super().write(data)
+        assert self._req is not None
+        await self._req.writer.drain()
+
     async def _prepare_headers(self) -> None:
         assert self._req is not None
         if self._req.version < (1, 1) and "Content-Length" not in self.headers:

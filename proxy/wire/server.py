@@ -15,27 +15,25 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
 
 from proxy.exchange import Exchange
-from proxy.gemini.errors import render
 from proxy.gemini.paths import parse_operation
 from proxy.gemini.visibility import hidden_usage
 from proxy.head import Headers, RequestHead
-from proxy.operation import UNKNOWN, Operation
+from proxy.operation import Operation
 from proxy.plugin import Clock
-from proxy.refusal import Refusal
 from proxy.wire.bounds import Bounds
+from proxy.wire.connection import Server, full_house, rejection
 from proxy.wire.credentials import Credentials
-from proxy.wire.door import Door, Visitor, bind
-from proxy.wire.doubled import rename, restore
+from proxy.wire.door import bind
+from proxy.wire.doubled import restore
 from proxy.wire.guard import Rejected, accepted_target, assert_c_parser
 from proxy.wire.handshake import is_handshake
 from proxy.wire.http_relay import Drains, HttpRelay
+from proxy.wire.intake import READER_BYTES
 from proxy.wire.live_relay import LiveRelay
-from proxy.wire.pool import READ_BUFFER, Pool
+from proxy.wire.pool import Pool
 from proxy.wire.request_body import RequestBody
-from proxy.wire.response import refusal_response
 from proxy.wire.uploads import Uploads
 
 Run = Callable[[Exchange], Awaitable[None]]
@@ -59,7 +57,7 @@ class PublicListener:
         self._drains = Drains(bounds.drains)
         self._cutting = False
         self._exchanges: set[asyncio.Task[None]] = set()
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._address: tuple[str, int] | None = None
 
     async def start(
@@ -74,7 +72,7 @@ class PublicListener:
         if sockets is None:
             sockets = await asyncio.to_thread(bind, address)
         self._address = sockets[0].getsockname()[:2]
-        self._server = _Server(
+        self._server = Server(
             self._handle,
             handler_cancellation=True,  # else a caller that leaves is noticed only at the next write
             auto_decompress=False,
@@ -82,12 +80,12 @@ class PublicListener:
             logger=_log,
             keepalive_timeout=self._bounds.keepalive_seconds,
             lingering_time=LINGER_SECONDS,
-            read_bufsize=READ_BUFFER,
+            read_bufsize=READER_BYTES,
             max_line_size=self._bounds.header_bytes,
             max_field_size=self._bounds.header_bytes,
             max_headers=MAX_HEADERS,
             most=self._bounds.connections,
-            full=_full(),
+            full=full_house(),
         )
         await self._server.open(sockets, tls)
 
@@ -160,10 +158,12 @@ class PublicListener:
         if is_handshake(request) and not operation.model_in_body:
             # A session on a path that we do not know as Live may well run a model: no GET is only a read then.
             operation = msgspec.structs.replace(operation, generates=True, model=None)
-        relay = self._relay(request, head, operation)
         now = self._clock.time()
+        exchange_id = new_id(now)
+        reply_headers = [("x-weir-exchange", exchange_id)]
+        relay = self._relay(request, head, operation, reply_headers)
         exchange = Exchange(
-            id=new_id(now),
+            id=exchange_id,
             request=head,
             operation=operation,
             relay=relay,
@@ -171,12 +171,17 @@ class PublicListener:
             started=self._clock.monotonic(),
             hides_usage=hidden_usage(operation, request.method, target, head.headers),
             continuation=continuation,
+            reply_headers=reply_headers,
         )
-        if isinstance(relay, LiveRelay):
-            relay.reply_headers = exchange.reply_headers
         return exchange, relay
 
-    def _relay(self, request: web.BaseRequest, head: RequestHead, operation: Operation) -> HttpRelay | LiveRelay:
+    def _relay(
+        self,
+        request: web.BaseRequest,
+        head: RequestHead,
+        operation: Operation,
+        reply_headers: list[tuple[str, str]],
+    ) -> HttpRelay | LiveRelay:
         if is_handshake(request):
             return LiveRelay(
                 request,
@@ -186,6 +191,7 @@ class PublicListener:
                 credentials=self._credentials,
                 clock=self._clock,
                 bounds=self._bounds,
+                reply_headers=reply_headers,
             )
         body = RequestBody(
             request.content,
@@ -206,62 +212,6 @@ class PublicListener:
             clock=self._clock,
             bounds=self._bounds,
         )
-
-
-class _Server(Door):
-    """aiohttp's server with our answers to what its parser refuses.
-
-    `__call__` makes the protocol of a connection; overriding it is the only way to have our own. Pinned by
-    tests/wire/test_aiohttp_private.py.
-    """
-
-    def __call__(self) -> "_Connection":
-        return _Connection(self, loop=self._loop, **self._kwargs)
-
-
-class _Connection(Visitor):
-    """What the parser is fed, and what is said when it refuses it."""
-
-    def data_received(self, data: bytes) -> None:
-        # Between two requests only: bytes of a body are nobody's to change.
-        super().data_received(rename(data) if self.between_requests else data)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer in Google's shape. aiohttp's own answer and log line would echo the request line, keys and all."""
-        if isinstance(exc, LineTooLong):
-            return rejection(431, f"A header or the request line is longer than {self.max_field_size} bytes.", "HEADER")
-        if status < 500:
-            return rejection(status, "The request is not well-formed HTTP.", "HTTP")
-        _log.error("the gateway failed on a request", exc_info=exc)
-        return rejection(status, "An internal error has occurred.", "INTERNAL")
-
-
-def rejection(code: int, message: str, reason: str) -> web.StreamResponse:
-    """An answer to what never became an exchange; the connection is not to be trusted further."""
-    response = refusal_response(Refusal(code, message, reason=reason), UNKNOWN, [])
-    response.force_close()
-    return response
-
-
-def _full() -> bytes:
-    """The whole answer to a connection too many. Not a silent close: a caller's SDK shows this to its user."""
-    refusal = Refusal(503, "The gateway has as many connections as it may have; try again.", reason="CONNECTIONS")
-    body = render(refusal, UNKNOWN)
-    head = (
-        "HTTP/1.1 503 Service Unavailable",
-        "Content-Type: application/json; charset=UTF-8",
-        f"Content-Length: {len(body)}",
-        "Retry-After: 1",
-        "Server: weir",
-        "Connection: close",
-    )
-    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
 
 
 def new_id(now: float) -> str:

@@ -66,3 +66,20 @@ def test_every_call_sync_and_async(run: Run, major: str, version: str) -> None:
             assert counts(record.usage)["input"] == 8
     version_in_path = "v1" if major == "3" else "v1beta"
     assert all(record.path.startswith(f"/{version_in_path}/models") for record in done.records)
+
+
+@pytest.mark.parametrize(
+    ("packages", "version"),
+    [("1-60", "1.60.0"), ("1", "1.75.0"), ("2-0", "2.0.1"), ("2", "2.34.0")],
+)
+def test_interactions(run: Run, packages: str, version: str) -> None:
+    """All but the last send User-Agent twice there."""
+    python, environment = python_with(f"google-genai-{packages}")
+    create = Call("interactions.create", TEXT)
+    program = ROOT / "tests/sdk/clients/google_genai_interactions.py"
+
+    done = run([*python, str(program)], [create, create], environment)
+
+    told = {"status": "completed", "model": TEXT, "tokens": 120}
+    assert done.seen == {"version": version, "sync": told, "async": told}
+    assert [counts(record.usage)["total"] for record in done.records] == [120, 120]

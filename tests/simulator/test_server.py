@@ -6,9 +6,11 @@ import json
 import zlib
 
 import aiohttp
+import brotli
 import pytest
 
 from proxy.simulator import Simulator
+from proxy.simulator.codings import zstd
 from tests.simulator.calling import ASK, DRAW, GENERATE, STREAM, Caller
 
 
@@ -106,11 +108,12 @@ async def test_the_echo_answers_what_it_is_told(caller: Caller) -> None:
     assert bad.status == 400
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
 @pytest.mark.parametrize("path", [GENERATE, f"{STREAM}?alt=sse"])
 async def test_answers_are_compressed_where_asked(caller: Caller, path: str, encoding: str) -> None:
     reply = await caller.post(path, x_sim_encoding=encoding)
-    body = gzip.decompress(reply.body) if encoding == "gzip" else zlib.decompress(reply.body)
+    unpack = {"gzip": gzip.decompress, "deflate": zlib.decompress, "br": brotli.decompress, "zstd": zstd.decompress}
+    body = unpack[encoding](reply.body)
 
     assert reply.headers["Content-Encoding"] == encoding
     assert b"How much water?" in body
@@ -138,7 +141,7 @@ async def test_nothing_is_logged_for_a_caller_that_leaves(caller: Caller, caplog
 
 
 async def test_an_unknown_encoding_is_a_400(caller: Caller) -> None:
-    assert (await caller.post(GENERATE, x_sim_encoding="br")).status == 400
+    assert (await caller.post(GENERATE, x_sim_encoding="compress")).status == 400
 
 
 async def test_chunked_in_the_place_of_a_length(caller: Caller) -> None:
@@ -191,3 +194,13 @@ async def test_start_and_stop_twice(simulator: Simulator) -> None:
     assert first.startswith("http://127.0.0.1:")
     async with aiohttp.ClientSession() as session:
         assert (await Caller(session, simulator).post(GENERATE)).status == 200
+
+
+async def test_a_doubled_user_agent_is_no_fault(simulator: Simulator) -> None:
+    """As google-genai 1.60, 1.75 and 2.0.1 send it."""
+    head = b"GET /v1beta/models HTTP/1.1\r\nHost: a\r\nUser-Agent: one\r\nUser-Agent: two\r\nConnection: close\r\n\r\n"
+    assert (await raw(simulator, head)).split(b" ", 2)[1] != b"400"
+    assert [field for field in simulator.ledger[-1].headers if field[0] == "User-Agent"] == [
+        ("User-Agent", "one"),
+        ("User-Agent", "two"),
+    ]

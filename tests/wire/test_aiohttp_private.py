@@ -13,19 +13,23 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp import StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDict
 
 from proxy.head import Headers, ResponseHead
+from proxy.wire.connection import Connection, Server
 from proxy.wire.guard import assert_c_parser
 from proxy.wire.response import RelayedResponse
-from proxy.wire.server import _Connection, _continue, _Server
+from proxy.wire.server import _continue
 from tests.support.gateway import gateway, routes
 from tests.support.raw import RawUpstream, raw_upstream, read_message, request_bytes, send_bytes
 
@@ -170,9 +174,9 @@ async def _never(_: web.BaseRequest) -> web.StreamResponse:
 
 async def test_calling_the_server_makes_the_protocol_of_a_connection() -> None:
     kwargs: dict[str, Any] = {"max_field_size": 1234, "max_line_size": 1235, "keepalive_timeout": 7.0}
-    ours, stock = _Server(_never, **kwargs)(), web.Server(_never, **kwargs)()
+    ours, stock = Server(_never, **kwargs)(), web.Server(_never, **kwargs)()
     assert type(stock) is RequestHandler
-    assert type(ours) is _Connection
+    assert type(ours) is Connection
     assert ours.max_field_size == stock.max_field_size == 1234
     assert ours.max_line_size == stock.max_line_size == 1235
     assert ours.keepalive_timeout == stock.keepalive_timeout == 7.0
@@ -183,30 +187,30 @@ async def test_calling_the_server_makes_the_protocol_of_a_connection() -> None:
 
 
 def test_handle_error_is_still_called_with_what_we_expect() -> None:
-    assert inspect.signature(_Connection.handle_error) == inspect.signature(RequestHandler.handle_error)
+    assert inspect.signature(Connection.handle_error) == inspect.signature(RequestHandler.handle_error)
 
 
 async def test_handle_error_of_aiohttp_shows_the_request_line_and_ours_does_not(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     answers = {}
-    for server in (web.Server, _Server):
+    for server in (web.Server, Server):
         async with connected(_never, server) as (reader, writer):
             writer.write(b"GET /x?key=planted HTTP/1.1\r\nHost: a\r\nbad field: planted\r\n\r\n")
             answers[server] = await reader.read(), caplog.text
             caplog.clear()
     assert "planted" in answers[web.Server][1]
     assert b"planted" in answers[web.Server][0]
-    assert b"planted" not in answers[_Server][0]
-    assert "planted" not in answers[_Server][1]
-    assert json.loads(answers[_Server][0].partition(b"\r\n\r\n")[2])["error"]["code"] == 400
+    assert b"planted" not in answers[Server][0]
+    assert "planted" not in answers[Server][1]
+    assert json.loads(answers[Server][0].partition(b"\r\n\r\n")[2])["error"]["code"] == 400
 
 
 async def test_handle_error_answers_for_a_handler_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     async def fails(_: web.BaseRequest) -> web.StreamResponse:
         raise RuntimeError("of the gateway's own")
 
-    async with connected(fails, _Server) as (reader, writer):
+    async with connected(fails, Server) as (reader, writer):
         writer.write(request_bytes(target="/x?key=planted", method="GET", close=False))
         answer = await reader.read()
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
@@ -260,3 +264,122 @@ def test_the_pure_python_parser_is_refused() -> None:
     )
     assert done.returncode == 1
     assert "RuntimeError: aiohttp runs on its pure-Python HTTP parser" in done.stderr
+
+
+# --- web_protocol._ErrInfo, RequestHandler._messages --------------------------------------------------------
+
+
+async def test_what_is_no_http_is_queued_and_the_body_in_which_it_came_not_told() -> None:
+    seen: list[StreamReader] = []
+
+    async def reads(request: web.BaseRequest) -> web.StreamResponse:
+        seen.append(request.content)
+        await request.read()
+        raise AssertionError("the body never ends")
+
+    async with connected(reads) as (_, writer):
+        writer.write(request_bytes("Transfer-Encoding: chunked", close=False))
+        while not seen:
+            await asyncio.sleep(0)
+        handler: Any = seen[0]._protocol
+        writer.write(b"zz\r\n")
+        while not handler._messages:
+            await asyncio.sleep(0)
+        assert isinstance(handler._messages[-1][0], _ErrInfo)
+        assert seen[0].exception() is None
+        assert not seen[0].is_eof()
+
+
+# --- TCPConnector._factory, StreamReader._buffer and _wait, StreamWriter.write's LIMIT -----------------------
+
+
+class _Of(ResponseHandler):
+    """A protocol of ours."""
+
+
+async def test_the_factory_makes_the_protocols_of_upstream_connections() -> None:
+    async with raw_upstream(_hang_up) as upstream:
+        connector = aiohttp.TCPConnector()
+        connector._factory = partial(_Of, asyncio.get_running_loop())
+        async with aiohttp.ClientSession(connector=connector) as session:
+            waiting = asyncio.create_task(session.post(upstream.url))
+            while not any(isinstance(protocol, _Of) for protocol in connector._acquired):
+                await asyncio.sleep(0)
+            with pytest.raises(aiohttp.ServerDisconnectedError):
+                await waiting
+
+
+async def test_a_reader_holds_pieces_as_they_were_fed_and_read_raises_its_limits() -> None:
+    protocol = BaseProtocol(asyncio.get_running_loop())
+    protocol.connection_made(asyncio.Transport())
+    reader = StreamReader(protocol, 10)
+    assert reader.get_read_buffer_limits() == (10, 20)
+    reader.feed_data(b"12345")
+    reader.feed_data(b"678")
+    assert list(reader._buffer) == [b"12345", b"678"]
+    assert reader.read_nowait(5) == b"12345"
+    assert await reader.read(1000) == b"678"
+    assert reader.get_read_buffer_limits() == (1000, 2000)
+    waiting = asyncio.create_task(reader._wait("a test"))
+    await asyncio.sleep(0)
+    reader.feed_data(b"9")
+    await waiting
+
+
+@pytest.mark.parametrize(("limit", "waits"), [({}, False), ({"LIMIT": 0}, True)])
+async def test_a_writer_asks_the_transport_only_past_its_limit(limit: dict[str, int], waits: bool) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        request.protocol.pause_writing()
+        writer: Any = request.writer
+        writing = asyncio.create_task(writer.write(b"x" * 100, **limit))
+        await asyncio.sleep(0)
+        assert writing.done() is not waits
+        request.protocol.resume_writing()
+        await writing
+        raise web.HTTPNoContent
+
+    async with connected(handler) as (reader, writer):
+        writer.write(request_bytes(method="GET", close=False))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"x" * 100 + b"HTTP/1.1 204")
+
+
+async def test_an_empty_first_piece_sends_the_head() -> None:
+    """`RequestBody.pieces` stands on it."""
+    more = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b""
+        await more.wait()
+        yield b"x"
+
+    async def script(_: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        more.set()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await reader.readuntil(b"0\r\n\r\n")
+
+    async with raw_upstream(script) as upstream, aiohttp.ClientSession() as session, asyncio.timeout(60):
+        assert (await session.post(upstream.url, data=pieces())).status == 200
+
+
+# --- BaseProtocol._pause_transport_reading and _resume_transport_reading ------------------------------------
+
+
+def test_pauses_go_through_two_methods() -> None:
+    calls: list[str] = []
+
+    class Watched(BaseProtocol):
+        def _pause_transport_reading(self) -> None:
+            calls.append("pause")
+
+        def _resume_transport_reading(self) -> None:
+            calls.append("resume")
+
+    protocol: Any = Watched(asyncio.new_event_loop())
+    protocol._upgraded = True
+    protocol.pause_reading()
+    protocol.resume_reading()
+    protocol._pause_reading_for_buffer()
+    protocol._resume_reading_for_buffer()
+    protocol._loop.close()
+    assert calls == ["pause", "resume"] * 2

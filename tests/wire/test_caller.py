@@ -12,7 +12,9 @@ from tests.support.raw import RawUpstream, Script, answers, raw_upstream, read_m
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 STREAM = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
-USAGE = b'data: {"candidates":[],"usageMetadata":{"promptTokenCount":3,"totalTokenCount":7}}\r\n\r\n'
+USAGE = (
+    b'data: {"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":3,"totalTokenCount":7}}\r\n\r\n'
+)
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 

@@ -112,7 +112,7 @@ REFUSED = {
     "no name": (GET + HOST + b": " + PLANTED.encode() + b"\r\n" + END, 400, "HTTP"),
     "a long field": (GET + HOST + b"X-A: " + b"a" * 17_000 + b"\r\n" + END, 431, "HEADER"),
     "a long request line": (b"GET /" + b"a" * 17_000 + b" HTTP/1.1\r\n" + HOST + END, 431, "HEADER"),
-    "too many fields": (GET + HOST + b"".join(b"X-%d: a\r\n" % number for number in range(200)) + END, 400, "HTTP"),
+    "too many fields": (GET + HOST + b"".join(b"X-%d: a\r\n" % number for number in range(200)) + END, 431, "HEADER"),
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
 STREAM = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
 COUNTS = b'{"promptTokenCount":3,"candidatesTokenCount":4,"totalTokenCount":7}'
-EVENT = b'data: {"candidates":[],"usageMetadata":' + COUNTS + b"}\r\n\r\n"
+EVENT = b'data: {"candidates":[{"finishReason":"STOP"}],"usageMetadata":' + COUNTS + b"}\r\n\r\n"
 
 
 def chunk(data: bytes) -> bytes:

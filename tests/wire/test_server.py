@@ -1,6 +1,7 @@
 """Connections and the exchanges on them: reuse, pipelines, old callers, many at once, and a stop under load."""
 
 import asyncio
+import hashlib
 import json
 import socket
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 
 from proxy import Outcome
 from proxy.wire.server import new_id
-from tests.support.gateway import Gateway, gateway, routes
+from tests.support.gateway import TEAM_KEYS, Gateway, gateway, routes
 from tests.support.raw import RawUpstream, Script, raw_upstream, read_message, request_bytes, send_bytes
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+AUTH = '[plugins.auth]\nkeys = "keys.toml"\n'
 GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
 UPGRADE = ("Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
 
@@ -119,6 +121,70 @@ async def test_a_caller_whose_body_stops_is_told_so(tmp_path: Path, monkeypatch:
     assert json.loads(body)["error"]["message"] == "The request's body stopped arriving."
     (record,) = weir.records()
     assert (record.status, record.reason, record.request_bytes) == (408, "BODY_STALLED", 3)
+
+
+@pytest.mark.parametrize("seen_whole", [False, True])
+async def test_a_bad_chunk_in_a_body_ends_the_exchange_at_once(
+    seen_whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiohttp's server queues an answer behind this one, and tells nothing to who waits for the body."""
+
+    async def script(_: RawUpstream, reader: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    (tmp_path / "keys.toml").write_text(TEAM_KEYS.format(sha256=hashlib.sha256(b"k").hexdigest()))
+    limits = '[teams.studio]\nlimits = [{ tokens = 100000, per = "minute" }]\n'
+    quota = {"plugins": '["usage", "auth", "team_quota"]', "more": limits + AUTH} if seen_whole else {}
+    async with raw_upstream(script) as upstream, asyncio.timeout(60):
+        async with gateway(tmp_path, routes(upstream.url, **quota), monkeypatch) as weir:
+            reader, writer = await asyncio.open_connection(weir.host, weir.port)
+            lines = ("x-goog-api-key: k", "Transfer-Encoding: chunked")
+            writer.write(request_bytes(*lines, target=GENERATE, body=b"1\r\n{\r\n", close=False))
+            while not weir.app.public.in_flight:
+                await asyncio.sleep(0)
+            writer.write(b"zz\r\n")
+            answer = await reader.read()
+            writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert json.loads(body)["error"]["message"] == "The request's body is not well-formed HTTP."
+    (record,) = weir.records()
+    assert (record.outcome, record.status, record.reason) == (Outcome.CLIENT_GONE, 400, "BODY_MALFORMED")
+
+
+async def test_a_bad_chunk_behind_an_early_answer_only_ends_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "keys.toml").write_text("")
+    text = routes("http://127.0.0.1:9", plugins='["usage", "auth"]', more=AUTH)
+    async with gateway(tmp_path, text, monkeypatch) as weir:
+        reader, writer = await asyncio.open_connection(weir.host, weir.port)
+        async with asyncio.timeout(60):
+            writer.write(request_bytes("Transfer-Encoding: chunked", close=False) + b"1\r\n{\r\n")
+            head, _ = await read_message(reader)
+            writer.write(b"zz\r\n")
+            await reader.read()
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 403 ")
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("field", ["Transfer-Encoding: chunked", "Content-Length: 1000000"])
+async def test_an_endpoint_may_answer_before_the_body_begins(
+    field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def script(_: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+        await reader.read()
+
+    async with raw_upstream(script) as upstream, gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+        reader, writer = await asyncio.open_connection(weir.host, weir.port)
+        writer.write(request_bytes(field, close=False))
+        async with asyncio.timeout(60):
+            head, body = await read_message(reader)
+        writer.close()
+    assert (head.split(b" ", 2)[1], body) == (b"413", b"no")
 
 
 # --- answers without a body ---------------------------------------------------------------------------------

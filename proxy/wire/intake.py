@@ -1,0 +1,110 @@
+"""How much a stream holds in memory: what its connections take from a socket at once, and leave unsent.
+
+The pool's connections and the door's both stand on `Frugal`; answers and bodies are read with `next_piece`. Left
+alone, a loop reads up to 256 KiB at once, aiohttp holds twice its limit beside that, and a transport takes 64 KiB (512
+under TLS) before anybody waits. It changes no byte, and when to read stays aiohttp's to decide.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from aiohttp import StreamReader
+
+if TYPE_CHECKING:
+    from aiohttp.base_protocol import BaseProtocol
+else:
+    BaseProtocol = object  # a second base with __slots__ of its own would not fit beside aiohttp's
+
+# Per direction: 112 KiB in aiohttp's reader, 56 in hand and 64 unsent, where a loop copies what it leaves unsent.
+READ_BYTES: Final = 56 << 10  # at once; also the largest piece that goes on
+READER_BYTES: Final = READ_BYTES // 2  # aiohttp stops reading above twice this, and has then taken one read more
+UNSENT_BYTES: Final = 8 << 10  # above this the transport lets nobody write
+TLS_RECORD_BYTES: Final = 17 << 10  # RFC 8446 section 5.2; a read may end the one that the last began
+_ENOUGH_BYTES: Final = 16 << 10  # a piece worth a write of its own; smaller ones are joined
+
+
+class Intake:
+    """Where reads land, one for all connections of a pool or a door: a loop reads one after the other."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(READ_BYTES))
+        self.decrypted = memoryview(bytearray(READ_BYTES + TLS_RECORD_BYTES))
+
+
+class Frugal(BaseProtocol):
+    """For a protocol of aiohttp; comes first among its bases.
+
+    Under TLS all that was decrypted must be taken at once: of smaller pieces the rest would be lost if the peer closed
+    behind it. But a pause is passed on to the socket.
+    """
+
+    intake: Intake
+    decrypts_little = False  # under TLS, a read brings no more than a plain one would
+    _tls: Any = None  # the transport, if it is one of TLS
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        wire = cast(asyncio.Transport, transport)
+        wire.set_write_buffer_limits(high=UNSENT_BYTES)
+        if wire.get_extra_info("sslcontext") is None:
+            wire.set_protocol(_Sips(self, self.intake.buffer))
+        else:
+            self._tls = wire
+            if self.decrypts_little:
+                wire.set_protocol(_Sips(self, self.intake.decrypted))
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._tls = None
+        super().connection_lost(exc)
+
+    def _pause_transport_reading(self) -> None:
+        super()._pause_transport_reading()
+        if self._tls is not None and not self._tls.is_closing():
+            # Else the loop reads on, 512 KiB; and uvloop forgets what it has not handed on when the peer closes.
+            self._tls.set_read_buffer_limits(high=0)
+
+    def _resume_transport_reading(self) -> None:
+        super()._resume_transport_reading()
+        if self._tls is not None and not self._tls.is_closing():
+            self._tls.set_read_buffer_limits()
+
+
+class _Sips(asyncio.BufferedProtocol):
+    """Stands between a transport and its protocol, for the sake of the reads."""
+
+    def __init__(self, protocol: BaseProtocol, buffer: memoryview) -> None:
+        self._protocol = protocol
+        self._buffer = buffer
+        self._received = protocol.data_received
+
+    def get_buffer(self, sizehint: int) -> Any:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._received(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> bool | None:
+        return self._protocol.eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()
+
+
+async def next_piece(content: StreamReader) -> bytes:
+    """What has come, at most READ_BYTES of it, b"" at the end. Raises what the reader was told.
+
+    `read(n)` would raise the reader's limits to n, and cut what came in pieces of n, copying all of it; `readany`
+    would join all of it.
+    """
+    while not content.at_eof() and not content._buffer and content.exception() is None:
+        await content._wait("next_piece")
+    if content.at_eof() or content.exception() is not None:
+        return content.read_nowait()  # b"", or raises
+    first = len(content._buffer[0])
+    return content.read_nowait(first if _ENOUGH_BYTES <= first <= READ_BYTES else READ_BYTES)
