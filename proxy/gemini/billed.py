@@ -39,6 +39,8 @@ BEGINS = frozenset(
     }
 )
 FREE = frozenset({"countTokens", "computeTokens", "countMessageTokens", "countTextTokens", "fetchPredictOperation"})
+# Free, unless they bring the results of a batch: what has a name to be charged under, and no counts, was not read.
+_MAY_BRING_RESULTS = frozenset({"files.download", "files.content"})
 _READS = frozenset({"GET", "HEAD"})
 # A caller that went away or was refused is known to have reached no endpoint where no attempt says otherwise. Of a lost
 # exchange the attempts may not have been written down.
@@ -50,6 +52,8 @@ def billed(record: UsageRecord) -> Billed:
         return Billed.BY_USAGE
     ran = any(map(_ran, record.attempts)) or (not record.attempts and record.outcome not in _KNOWN_ENDS)
     name = record.operation
+    if name in _MAY_BRING_RESULTS and record.once is not None:
+        return Billed.ELSEWHERE
     # A name with a dot is a resource's: to list, read or change it costs nothing, but for those above.
     if not ran or name in FREE or ("." in name and name not in RUNS and name not in BEGINS):
         return Billed.FREE

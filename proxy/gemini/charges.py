@@ -45,12 +45,17 @@ class Bill:
         self.lines.append(ChargeLine(rate.meter, quantity, rate.text, fixed(cost)))
 
 
-def bill_tokens(bill: Bill, card: RateCard, usage: Usage, asked_size: str | None, *, searched: bool) -> None:
-    """`searched`: a search is billed for itself, so what it put into the prompt is not (Gemini fact 4.1)."""
+def bill_tokens(
+    bill: Bill, card: RateCard, usage: Usage, asked_size: str | None, *, searched: bool, labelled: bool
+) -> None:
+    """`searched`: a search is billed for itself, so what it put into the prompt is not (Gemini fact 4.1).
+
+    `labelled`: the surface says which tokens are an image's; OpenAI's does not.
+    """
     _bill_input(bill, card, usage)
     if not searched:
         bill.add(card.tool, usage.tool_tokens)
-    _bill_output(bill, card, usage, asked_size)
+    _bill_output(bill, card, usage, asked_size, labelled=labelled)
     bill.add(card.thoughts, usage.thought_tokens)
 
 
@@ -77,10 +82,11 @@ def _bill_input(bill: Bill, card: RateCard, usage: Usage) -> None:
         bill.add(card.cached.get(modality), tokens)
 
 
-def _bill_output(bill: Bill, card: RateCard, usage: Usage, asked_size: str | None) -> None:
+def _bill_output(bill: Bill, card: RateCard, usage: Usage, asked_size: str | None, *, labelled: bool) -> None:
     media = _media(usage.output_by_modality)
     if card.makes_images:
-        image_tokens = _image_tokens(bill, card, usage, asked_size, media.pop("image", 0))
+        counted = media.pop("image", 0)
+        image_tokens = _image_tokens(bill, card, usage, asked_size, counted, labelled=labelled)
         flat = card.images.get(bill.image_size) if bill.image_size else None
         if flat is not None:
             bill.add(flat, bill.images)
@@ -95,7 +101,9 @@ def _bill_output(bill: Bill, card: RateCard, usage: Usage, asked_size: str | Non
         bill.add(card.outputs.get(modality), tokens)
 
 
-def _image_tokens(bill: Bill, card: RateCard, usage: Usage, asked_size: str | None, counted: int) -> int:
+def _image_tokens(
+    bill: Bill, card: RateCard, usage: Usage, asked_size: str | None, counted: int, *, labelled: bool
+) -> int:
     """Tokens of the images in the answer; notes in the bill how many they are, and how large."""
     sizes = card.image_tokens
     asked = asked_size if asked_size in sizes else DEFAULT_SIZE if DEFAULT_SIZE in sizes else None
@@ -105,9 +113,11 @@ def _image_tokens(bill: Bill, card: RateCard, usage: Usage, asked_size: str | No
         bill.image_size = _size(sizes, counted, bill.images, asked)
         return counted
     bill.images = max(usage.images, 0)
+    if not (bill.images or labelled) and asked and usage.output_tokens >= min(sizes.values()):
+        bill.images = max(1, usage.output_tokens // sizes[asked])  # in a message, where we do not see them
     if not bill.images:
         return 0
-    # The compatible surface shows images and counts none of their tokens: at the rate of text they would be a tenth.
+    # The compatible surface labels none of their tokens: at the rate of text they would be a tenth.
     bill.counted = False
     bill.image_size = asked
     if asked is None:

@@ -1,8 +1,8 @@
 """A batch taken apart while it passes: its inlined responses one by one, then the batch without them.
 
 A framing as those of `framings.py`, for the meter: thousands of responses need no more room than one, and are read as
-they come. A batch holds its responses twice, in `metadata.output` and in `response`: the first list counts. Lists of
-that name within a response, such as a caller's own metadata, are a part of it.
+they come. A batch holds its responses twice, in `metadata.output` and in `response`: the first list counts. A list of
+that name anywhere else is none of it: in a request or in its metadata the caller may have written one.
 """
 
 import re
@@ -12,6 +12,8 @@ from proxy.gemini.framings import Document, Read
 from proxy.gemini.skeleton import closing_quote
 
 _LIST = b"inlinedResponses"
+_AROUND = frozenset({b"response", b"metadata", b"output", _LIST, b"inlinedEmbedContentResponses"})  # all that is
+_LONGEST_NAME = max(map(len, _AROUND))
 _STRUCTURE = re.compile(rb'["\[\]{}]')
 
 
@@ -19,6 +21,7 @@ class Inlined:
     """`read` is called with each element of the list, `read_batch` at the end with all around it."""
 
     __slots__ = (
+        "_around_depth",
         "_backslashes",
         "_depth",
         "_element",
@@ -38,6 +41,7 @@ class Inlined:
         self._element = Document()
         self._rest = Document()
         self._depth = 0
+        self._around_depth = 0  # down to here every name is one of those around the list
         self._list_depth: int | None = None  # of the list's elements, while we are in it
         self._had_elements = False
         self._is_copy = False  # a list that comes after one that had elements
@@ -50,8 +54,8 @@ class Inlined:
         while True:
             if self._inside:
                 end, self._backslashes = closing_quote(data, at, self._backslashes)
-                if self._list_depth is None and len(self._name) <= len(_LIST):
-                    self._name += data[at : len(data) if end < 0 else end][: len(_LIST) + 1]
+                if self._list_depth is None and len(self._name) <= _LONGEST_NAME:
+                    self._name += data[at : len(data) if end < 0 else end][: _LONGEST_NAME + 1]
                 if end < 0:
                     break
                 self._inside = False
@@ -75,7 +79,10 @@ class Inlined:
         self._read_batch(self._rest.take())
 
     def _open(self, mark: bytes, data: bytes, start: int, at: int) -> int:
-        begins = mark == b"[" and self._name == _LIST and self._list_depth is None
+        is_around = self._around_depth == self._depth
+        begins = mark == b"[" and self._name == _LIST and self._list_depth is None and is_around
+        if is_around and (self._depth == 0 or self._name in _AROUND):
+            self._around_depth += 1
         self._name = b""
         self._depth += 1
         if begins:
@@ -89,6 +96,7 @@ class Inlined:
     def _close(self, data: bytes, start: int, end: int) -> int:
         self._name = b""
         self._depth -= 1
+        self._around_depth = min(self._around_depth, self._depth)
         if self._list_depth is None or self._depth > self._list_depth:
             return start
         if self._depth == self._list_depth:

@@ -12,7 +12,7 @@ import msgspec
 
 from proxy.gemini.paths import bare_model
 from proxy.gemini.prompt_size import prompt_size, tokens_of_text
-from proxy.gemini.request_fields import Asked, as_list, dearest_size, read_fields, read_name, values_at
+from proxy.gemini.request_fields import VIDEO_CALLS, Asked, as_list, dearest_size, read_fields, read_name, values_at
 from proxy.operation import Intent, Operation
 from proxy.usage import Usage
 
@@ -44,13 +44,15 @@ def read_intent(operation: Operation, target: str, skeleton: bytes, *, truncated
             body = _decode(skeleton)
         except ValueError:
             if operation.name in _ANY_BODY:
-                return _unread(operation, len(skeleton))
+                return unread(operation, len(skeleton))
             raise
     if body is None:
         if operation.model_in_body:
             raise ValueError("Request payload has too many parts to find its model.")
-        return _unread(operation, truncated_from or len(skeleton))
+        return unread(operation, truncated_from or len(skeleton))
     model = _named_model(skeleton) if operation.model_in_body else operation.model
+    if operation.name in VIDEO_CALLS and _says_twice(skeleton, body):
+        return msgspec.structs.replace(unread(operation, len(skeleton)), model=model)
     asked = _read_batch(operation, model, body) if operation.name == "batchGenerateContent" else None
     tokens, images = prompt_size(body)
     return _intent(
@@ -69,8 +71,8 @@ def asked_usage(intent: Intent) -> Usage | None:
     return Usage(video_seconds=intent.video_seconds, video_resolution=intent.video_resolution)
 
 
-def _unread(operation: Operation, size_bytes: int) -> Intent:
-    """What the path alone says."""
+def unread(operation: Operation, size_bytes: int) -> Intent:
+    """What the path alone says, of a body of so many bytes that could not be read."""
     asked = read_name(operation, operation.model)
     return _intent(operation.model, asked, stream=operation.streams, input_tokens=tokens_of_text(size_bytes))
 
@@ -123,6 +125,28 @@ class _Name:
 class _Names(msgspec.Struct):
     model: _Name | None = None
     agent: _Name | None = None
+
+
+class _Video(msgspec.Struct):
+    """What a video costs is said in these."""
+
+    instances: _Name | None = None
+    parameters: _Name | None = None
+    seconds: _Name | None = None
+    size: _Name | None = None
+    n: _Name | None = None
+
+
+def _says_twice(skeleton: bytes, body: dict[str, Any]) -> bool:
+    """Of a repeated key we see the last, and Google may take the first, or merge the two."""
+    said: list[Any] = []
+
+    def note(_: type, value: Any) -> _Name:
+        said.append(value)
+        return _Name()
+
+    msgspec.json.decode(skeleton, type=_Video, dec_hook=note)
+    return len(said) > sum(body.get(name) is not None for name in _Video.__struct_fields__)
 
 
 def _named_model(skeleton: bytes) -> str | None:

@@ -20,7 +20,8 @@ from proxy.operation import Operation
 from proxy.usage import Usage, UsageState
 
 STEP_BYTES = 64 * 1024  # inflated at once. All that a bomb of so many bytes holds would take a tenth of a second.
-MOST_INFLATED = 1 << 30  # bytes of one answer; the largest real ones have a tenth of it
+MOST_INFLATED = 1 << 30  # bytes of one answer; the largest real ones have a tenth of it. But a file of results may be
+MOST_TIMES = 32  # larger, and what grows no more than this is no bomb
 
 _TEXT_TYPES = frozenset({"", "text/plain"})  # JSON goes by these too: an error before the first event, a bare proxy
 _FILE_TYPES = _TEXT_TYPES | {"application/octet-stream", "application/x-ndjson"}  # nobody says what a results file has
@@ -61,7 +62,18 @@ class Meter:
             no usage yet, it comes when the same is read again.
     """
 
-    __slots__ = ("_frame", "_framing", "_inflate", "_inflated", "_pending", "_reading", "_tier", "once")
+    __slots__ = (
+        "_deaf",
+        "_fed",
+        "_frame",
+        "_framing",
+        "_inflate",
+        "_inflated",
+        "_pending",
+        "_reading",
+        "_tier",
+        "once",
+    )
 
     def __init__(
         self,
@@ -70,14 +82,17 @@ class Meter:
         *,
         inflate: Inflate | None = None,
         tier: str | None = None,
+        once: str | None = None,
     ) -> None:
         """`reading` None: the answer is not metered. `frame` picks the framing by the first bytes."""
-        self.once: str | None = None
+        self.once = once
         self._reading = reading
         self._frame = frame
         self._framing: Framing | None = None
         self._inflate = inflate
+        self._fed = 0  # bytes, as they came
         self._inflated = 0
+        self._deaf = False
         self._pending: Iterator[bytes] | None = None  # what is left of what was fed
         self._tier = tier
 
@@ -99,20 +114,22 @@ class Meter:
             return
         while self._pending is not None:
             self.catch_up()
-        if self._inflated <= MOST_INFLATED:
+        if not self._deaf:
+            self._fed += len(data)
             self._pending = self._inflate.pieces(data)
             self.catch_up()
 
     def catch_up(self) -> None:
         """Read the next `STEP_BYTES` of what was fed."""
-        if self._pending is None or self._reading is None:
+        if self._pending is None:
             return
+        most = max(MOST_INFLATED, MOST_TIMES * self._fed)
         until = self._inflated + STEP_BYTES
         try:
             for piece in self._pending:
                 self._inflated += len(piece)
                 self._feed(piece)
-                if self._inflated > MOST_INFLATED:
+                if self._reading is None or self._inflated > most:
                     break
                 if self._inflated >= until:
                     return
@@ -120,10 +137,11 @@ class Meter:
                 self._pending = None
                 return
         except BadCoding:
-            self._inflated = MOST_INFLATED + 1
+            pass
         # The relay goes on; what was read until here is all that counts: there is no way back in.
-        self._pending = None
-        self._reading.complete = False
+        self._pending, self._deaf = None, True
+        if self._reading is not None:
+            self._reading.complete = False
 
     def finish(self, complete: bool) -> tuple[Usage | None, UsageState]:
         """`complete`: the answer came to its proper end. Usage is None exactly when the state is `none`."""
@@ -174,14 +192,18 @@ def meter_for(operation: Operation, head: ResponseHead, target: str = "") -> Met
         known = known or media_type in _FILE_TYPES
     else:
         return Meter(None)
-    # Of results a part (206) is no bill: whoever reads parts reads them again.
-    if not known or head.status >= 400 or (isinstance(reading, Results) and head.status != 200):
+    if not known or head.status >= 300:
         return Meter(None)
+    # Results that cannot be read, in parts or in a coding that nobody has told us of, are not free for that: their
+    # name is said, and no number.
+    unread = Meter(None, once=resource_name(target) if operation.name in _FILES else None)
+    if isinstance(reading, Results) and head.status != 200:
+        return unread
     coding = head.headers.get("content-encoding")
     try:
         inflate = Inflate(coding) if coding else None
-    except KeyError:  # a coding that nobody has told us of
-        return Meter(None)
+    except KeyError:
+        return unread
     return Meter(reading, frame, inflate=inflate, tier=head.headers.get("x-gemini-service-tier"))
 
 

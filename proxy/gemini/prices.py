@@ -20,6 +20,10 @@ from proxy.usage import Usage, UsageState
 
 _MOST_NAMES = 1000  # of models that are remembered: a name is the caller's text
 _DEFAULT_RESOLUTION = "720p"  # what Veo makes where nothing is asked
+_BEST_RESOLUTION = "4k"  # of all that Veo makes; a model may stop below
+_ASKABLE = frozenset({"flex", "priority"})  # tiers; a batch or a commitment is not had for a word in a body
+_REQUEST_BYTES = 4  # a token of text has, going up
+_ANSWER_BYTES = 8  # and coming down, with the JSON around it
 
 
 class PriceBook:
@@ -72,6 +76,7 @@ class _Pages:
         bill = Bill()
         model = self._prices.models[name]
         tier, is_known = self._tier(record)
+        is_sum = tier == "batch" or record.api == "live"  # over requests or turns: of none of them are the counts known
         bill.counted = is_known and usage is not None and record.usage_state is UsageState.FINAL
         if model.video_second:
             _bill_video(bill, model, record)
@@ -80,15 +85,23 @@ class _Pages:
         else:
             if usage is None:
                 usage = self._expected(record, model)
-            self._bill_searches(bill, name, usage)
-            card = self._card(bill, name, model, tier, record, usage)
-            bill_tokens(bill, card, usage, record.asked_image_size, searched=usage.search_queries > 0)
-        if not (bill.known and bill.lines):  # what ran has used something
+            self._bill_searches(bill, name, usage, is_sum=is_sum)
+            card = self._card(bill, name, model, tier, record, usage, is_sum=is_sum)
+            bill_tokens(
+                bill,
+                card,
+                usage,
+                record.asked_image_size,
+                searched=usage.search_queries > 0,
+                labelled=record.api != "openai",
+            )
+        # What ran has used something, but for Imagen where all that it made was filtered.
+        if not bill.known or not (bill.lines or (model.image is not None and bill.counted)):
             return self._unpriced(record, tier if is_known else None, bill.image_size)
         return self._charged(record, bill, name, tier if is_known else None)
 
     def _charged(self, record: UsageRecord, bill: Bill, name: str | None, tier: Tier | None) -> Charge:
-        price, currency = self._teams.price(record.price_list, bill, name)
+        price, currency = self._teams.price(record.price_list, bill, name, is_batch=tier == "batch")
         return Charge(
             pricing=Pricing.PRICED if bill.counted else Pricing.ESTIMATED,
             tier=tier,
@@ -125,16 +138,24 @@ class _Pages:
         if record.operation in BEGINS or (record.once is not None and record.api != "interactions"):
             return "batch", True
         said = record.usage.tier if record.usage else None
-        if said is None and record.usage_state is not UsageState.FINAL and record.estimate is not None:
-            said = record.estimate.tier  # asked for
         if said is None:
-            return "standard", True
+            return self._asked_tier(record), True
         tier = self._tiers.get(said.lower())
         return tier or "standard", tier is not None
 
-    def _card(self, bill: Bill, name: str, model: Model, tier: Tier, record: UsageRecord, usage: Usage) -> RateCard:
+    def _asked_tier(self, record: UsageRecord) -> Tier:
+        """Of what broke off before its tier was said. On Vertex no body decides it (Gemini fact 2.2)."""
+        on_vertex = record.api == "vertex" or record.location is not None
+        if record.usage_state is UsageState.FINAL or record.estimate is None or on_vertex:
+            return "standard"
+        tier = self._tiers.get((record.estimate.tier or "").lower())
+        return tier if tier in _ASKABLE else "standard"
+
+    def _card(
+        self, bill: Bill, name: str, model: Model, tier: Tier, record: UsageRecord, usage: Usage, *, is_sum: bool
+    ) -> RateCard:
         is_long = model.standard_long is not None and usage.input_tokens > self._prices.long_context_tokens
-        if is_long and tier == "batch":  # a sum over many requests: none of them need be long
+        if is_long and is_sum:  # none of its parts need be long
             is_long = bill.counted = False
         key = (name, tier, is_long, record.location not in (None, "global"))
         card = self._cards.get(key)
@@ -143,7 +164,7 @@ class _Pages:
             self._cards[key] = card
         return card
 
-    def _bill_searches(self, bill: Bill, name: str, usage: Usage) -> None:
+    def _bill_searches(self, bill: Bill, name: str, usage: Usage, *, is_sum: bool) -> None:
         if usage.search_queries <= 0:
             return
         if name not in self._searches:
@@ -161,22 +182,34 @@ class _Pages:
             bill.known = False
             return
         rate, group = found
-        bill.counted = bill.counted and not group.inferred
-        bill.add(rate, usage.search_queries if group.search_query is not None else 1)
+        by_prompt = group.search_query is None
+        # How many prompts of a sum have searched is not in it: no more than there were queries.
+        bill.counted = bill.counted and not group.inferred and not (by_prompt and is_sum)
+        bill.add(rate, 1 if by_prompt and not is_sum else usage.search_queries)
 
     def _expected(self, record: UsageRecord, model: Model) -> Usage:
         """What a call used of which nobody knows: as the request has it, within what the model can do."""
-        asked = record.estimate or Usage(input_tokens=record.request_bytes // 4)  # bytes a token of text has
+        asked = record.estimate or Usage(input_tokens=record.request_bytes // _REQUEST_BYTES)
         input_tokens = (
             asked.input_tokens if model.max_input_tokens is None else min(asked.input_tokens, model.max_input_tokens)
         )
-        output_tokens = asked.output_tokens or self._prices.estimate.output_tokens
+        output_tokens = asked.output_tokens
+        if not output_tokens:
+            # Who takes a long answer and no counts (OpenAI's streams have them for the asking) pays for its length.
+            length = record.response_bytes // _ANSWER_BYTES if _writes_text(model) else 0
+            output_tokens = max(self._prices.estimate.output_tokens, length)
         if model.max_output_tokens is not None:
             output_tokens = min(output_tokens, model.max_output_tokens)
         images = asked.images
         if model.image_tokens:  # images are nearly all of its output, whether the request says so or not
             images, output_tokens = max(images, 1), 0
         return Usage(input_tokens=input_tokens, output_tokens=0 if model.embeds else output_tokens, images=images)
+
+
+def _writes_text(model: Model) -> bool:
+    """And nothing else, as far as its prices tell: bytes of sound or film are no measure of tokens."""
+    rates = model.standard
+    return rates is not None and rates.output_audio is None and rates.output_video is None
 
 
 def _search_rate(group: Grounding) -> Rate | None:
@@ -190,7 +223,10 @@ def _bill_video(bill: Bill, model: Model, record: UsageRecord) -> None:
     bill.counted = False
     for usage in (record.usage, record.estimate):
         if usage is not None and usage.video_seconds > 0:
-            price = model.video_second.get((usage.video_resolution or _DEFAULT_RESOLUTION).lower())
+            resolution = (usage.video_resolution or _DEFAULT_RESOLUTION).lower()
+            price = model.video_second.get(resolution)
+            if price is None and resolution == _BEST_RESOLUTION:
+                price = max(model.video_second.values())  # of a model that does not make it: its dearest
             bill.add(None if price is None else each("video_seconds", price), usage.video_seconds)
             return
 

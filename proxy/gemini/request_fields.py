@@ -19,11 +19,13 @@ Path = tuple[str, ...]
 # Where a fact is said. Each name is looked up in camelCase and in snake_case.
 _CONFIG = "generationConfig"
 _NATIVE_OUTPUT: tuple[Path, ...] = ((_CONFIG, "maxOutputTokens"),)
-_COMPATIBLE_OUTPUT: tuple[Path, ...] = (("maxCompletionTokens",), ("maxTokens",), ("maxOutputTokens",))
+_CHAT_OUTPUT: tuple[Path, ...] = (("maxCompletionTokens",), ("maxTokens",))
+_COMPATIBLE_OUTPUT: tuple[Path, ...] = (*_CHAT_OUTPUT, ("maxOutputTokens",))
 _PREDICT_OUTPUT: tuple[Path, ...] = (("parameters", "maxOutputTokens"),)
 # Only where the surface reads it: a native call takes no notice of an OpenAI field, nor of a bound said in one.
 _OUTPUT_BY_NAME = {
     **dict.fromkeys(("rawPredict", "streamRawPredict", "invoke"), _COMPATIBLE_OUTPUT),  # partners' own formats
+    **dict.fromkeys(("chat.completions", "completions"), _CHAT_OUTPUT),
     **dict.fromkeys(("predict", "directPredict", "serverStreamingPredict"), _PREDICT_OUTPUT),
     "generateText": (("maxOutputTokens",),),
     "unknown": (*_NATIVE_OUTPUT, *_COMPATIBLE_OUTPUT, *_PREDICT_OUTPUT),
@@ -62,8 +64,9 @@ _SIZES = ("512", "1K", "2K", "4K")  # by price; what is none of them is taken to
 # Models that answer with an image unless told not to.
 _IMAGE_MODEL = re.compile(r"-image\b|nano-banana|^imagen")
 _IMAGEN_DEFAULT_COUNT = 4
-_VIDEO_CALLS = frozenset({"predictLongRunning", "videos"})
+VIDEO_CALLS = frozenset({"predictLongRunning", "videos"})
 _VIDEO_DEFAULT_SECONDS = 8  # Veo's own, and the longest that one call makes
+_MOST_VIDEOS = 4  # that one call makes
 _RESOLUTIONS = ("720p", "1080p", "4k")  # by price
 _LINES = ((720, "720p"), (1080, "1080p"))  # of the shorter side; beyond it is 4k
 _MAX_COUNT = 1 << 31  # counts are int32 at Google
@@ -89,7 +92,10 @@ def read_fields(operation: Operation, model: str | None, body: dict[str, Any]) -
     images = 0
     if wants_images:
         images = said or (_IMAGEN_DEFAULT_COUNT if operation.name == "predict" else 1)
-    video = operation.name in _VIDEO_CALLS
+    video_seconds = 0
+    if operation.name in VIDEO_CALLS:
+        each = max((len(value) for value in values_at(body, ("instances",)) if isinstance(value, list)), default=1)
+        video_seconds = (_largest(body, _VIDEO_SECONDS) or _VIDEO_DEFAULT_SECONDS) * (said or 1) * max(each, 1)
     tier = next(iter(_values(body, _SERVICE_TIER)), None)
     return Asked(
         max_output_tokens=_largest(body, _max_output(operation)) or None,  # 0 bounds nothing
@@ -99,15 +105,22 @@ def read_fields(operation: Operation, model: str | None, body: dict[str, Any]) -
         wants_images=wants_images,
         image_size=_image_size(_values(body, _IMAGE_SIZE), body.get("size")),
         image_count=images,
-        video_seconds=(_largest(body, _VIDEO_SECONDS) or _VIDEO_DEFAULT_SECONDS) * (said or 1) if video else 0,
-        video_resolution=_resolution(_values(body, _VIDEO_RESOLUTION), body.get("size")) if video else None,
+        video_seconds=video_seconds,
+        video_resolution=_resolution(_values(body, _VIDEO_RESOLUTION), body.get("size")) if video_seconds else None,
         service_tier=tier.lower() if isinstance(tier, str) else None,
     )
 
 
 def read_name(operation: Operation, model: str | None) -> Asked:
-    """What is asked for as far as it is known where the body could not be read."""
-    return read_fields(operation, model, {})
+    """What is asked for as far as it is known where the body could not be read.
+
+    Only its body says what a video costs: unread, it is the dearest that a call can ask for.
+    """
+    asked = read_fields(operation, model, {})
+    if not asked.video_seconds:
+        return asked
+    seconds = _VIDEO_DEFAULT_SECONDS * _MOST_VIDEOS
+    return msgspec.structs.replace(asked, video_seconds=seconds, video_resolution=_RESOLUTIONS[-1])
 
 
 def dearest_size(sizes: list[str]) -> str | None:

@@ -1,7 +1,8 @@
 """What a team is charged for a bill: its price list applied to what Google charges.
 
 `prices.py` asks once a record. The order is fixed, so that a team can follow it: a flat price per image, else one per
-request, else the factor. What costs us nothing because nothing ran costs the team nothing.
+request, else the factor. What costs us nothing because nothing ran costs the team nothing. The results of a batch are
+many requests, nobody knows how many: no price for one is theirs.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,9 @@ class TeamPriceBook:
         self._lists = lists
         self._requests: dict[tuple[str, str], Decimal | None] = {}  # by list and model
 
-    def price(self, name: str | None, bill: Bill, model: str | None) -> tuple[Decimal | None, str]:
+    def price(
+        self, name: str | None, bill: Bill, model: str | None, *, is_batch: bool = False
+    ) -> tuple[Decimal | None, str]:
         """The price and its currency. `model`: by its name in the price file; None where nothing was billed.
 
         The price is None when there is no such list any more: nobody knows what the team had agreed to.
@@ -34,7 +37,7 @@ class TeamPriceBook:
             return ZERO, prices.currency
         if bill.images and bill.image_size in prices.images:
             return multiply(prices.images[bill.image_size], bill.images), prices.currency
-        request = self._request(name, prices, model)
+        request = None if is_batch else self._request(name, prices, model)
         if request is not None:
             return request, prices.currency
         price = multiply(bill.total, prices.factor)

@@ -54,14 +54,16 @@ class Counts:
 
     Attributes:
         said: whether any was sent.
+        odd: whether one was no count, such as a negative number: what it would have said is missing.
         details: tokens by modality, under the names of `Usage`.
         searches: what an interaction says of its searches; None where it says nothing.
     """
 
-    __slots__ = ("_beside_input", "_openai", "_tokens", "details", "said", "searches", "tier")
+    __slots__ = ("_beside_input", "_openai", "_tokens", "details", "odd", "said", "searches", "tier")
 
     def __init__(self, *, openai: bool) -> None:
         self.said = False
+        self.odd = False
         self.details: dict[str, dict[str, int]] = {}
         self.searches: int | None = None
         self.tier: str | None = None
@@ -79,6 +81,8 @@ class Counts:
                 if tokens is not None:
                     self.said = True
                     self._tokens[ours] = tokens
+                elif value is not None:
+                    self.odd = True
             elif field in _DETAILS:
                 details = by_modality(value)
                 if details:
@@ -105,7 +109,8 @@ class Counts:
             tokens["total_tokens"] = sum(tokens.get(part, 0) for part in _PARTS)
         elif self._openai:
             # OpenAI's completion_tokens may leave thinking out, its total does not (Gemini fact 4.4).
-            tokens["output_tokens"] = max(tokens["total_tokens"] - tokens.get("input_tokens", 0), 0)
+            beyond_input = tokens["total_tokens"] - tokens.get("input_tokens", 0)
+            tokens["output_tokens"] = max(beyond_input, tokens.get("output_tokens", 0))
         return tokens
 
     def _read_rare(self, field: str, value: Any) -> None:

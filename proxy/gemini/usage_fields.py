@@ -32,6 +32,7 @@ _PUBLISHERS_OWN = frozenset({"rawPredict", "streamRawPredict", "invoke"})
 
 _IN_PROGRESS = frozenset({"in_progress", "queued"})  # of an interaction that is read again later
 _MOST_QUERIES = 1000  # of one answer that are told apart
+_MOST_CANDIDATES = 64  # that are told apart; the largest candidateCount has 8
 
 
 class Reading:
@@ -113,6 +114,7 @@ class Reading:
                 self._read_compatible(document)
         except (ValueError, RecursionError):  # of msgspec, and of an integer too long to be written
             self.complete = False
+        self.complete = self.complete and not self._counts.odd
 
     def usage(self, tier: str | None) -> Usage | None:
         """The counts under our names, None when there are none. `tier` is a header's word, which wins."""
@@ -151,7 +153,7 @@ class Reading:
                 self._read_prediction(prediction)
 
     def _read_candidate(self, candidate: Candidate) -> None:
-        index = candidate.index if isinstance(candidate.index, int) else 0
+        index = candidate.index if isinstance(candidate.index, int) and 0 <= candidate.index < _MOST_CANDIDATES else 0
         self._seen.add(index)
         reason = finish_reason(candidate.finish_reason, vertex=self._vertex)
         if reason is not None:
@@ -201,7 +203,7 @@ class Reading:
     def _read_output(self, answer: Compatible) -> None:
         if answer.choices is not ABSENT:
             for choice in decode_choices(answer.choices) or ():
-                if choice.finish_reason and isinstance(choice.index, int):
+                if choice.finish_reason and isinstance(choice.index, int) and 0 <= choice.index < _MOST_CANDIDATES:
                     self._finish[choice.index] = word(choice.finish_reason) or "UNKNOWN"
         if answer.data is not ABSENT:
             images = [image for image in decode_images(answer.data) or () if image.b64_json or image.url]

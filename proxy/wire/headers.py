@@ -62,7 +62,10 @@ INTENDED_DIFFERENCES = (
     ("request", "X-HTTP-Method-Override", "refused with 400"),
     (
         "request",
-        "?fields= ?callback= ?alt=proto, X-Goog-FieldMask on calls that run a model",
+        (
+            "?fields= ?callback= ?alt=proto ?$httpHeaders= ?$httpMethod=, "
+            "X-Goog-FieldMask on calls that run a model or show what one used"
+        ),
         "refused with 400, unless the route allows it",
     ),
     ("both", "a repeated field whose spelling varies", "the first spelling for all of them"),

@@ -10,7 +10,7 @@ import logging
 from proxy.exchange import Exchange
 from proxy.gemini.framings import Document
 from proxy.gemini.inflate import BadCoding, Inflate
-from proxy.gemini.intent import asked_usage, read_intent
+from proxy.gemini.intent import asked_usage, read_intent, unread
 from proxy.gemini.meter import STEP_BYTES
 from proxy.gemini.skeleton import REQUEST_BYTES
 from proxy.head import RequestHead
@@ -70,7 +70,7 @@ class Hearing:
         return read_intent(self._operation, self._head.target, skeleton)
 
     async def overhear(self, piece: bytes) -> None:
-        """As `hear`, for nobody who could refuse: what cannot be heard is not known."""
+        """As `hear`, for nobody who could refuse: of what cannot be heard the path alone is known."""
         if self._deaf:
             return
         try:
@@ -80,16 +80,15 @@ class Hearing:
         except Exception:
             self._fail()
 
-    def overheard(self) -> Intent | None:
-        if self._deaf:
-            return None
-        try:
-            return self.intent()
-        except ValueError:
-            return None
-        except Exception:
-            self._fail()
-            return None
+    def overheard(self) -> Intent:
+        if not self._deaf:
+            try:
+                return self.intent()
+            except ValueError:
+                pass
+            except Exception:
+                self._fail()
+        return unread(self._operation, self._bytes)
 
     def _fail(self) -> None:
         self._deaf = True

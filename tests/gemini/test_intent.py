@@ -189,6 +189,7 @@ VEO = "/v1beta/models/veo-3.1-generate-preview:predictLongRunning"
         ("/v1beta/openai/videos", {"model": "veo-3", "seconds": "4", "size": "1280x720"}, 4, "720p"),
         ("/v1beta/openai/videos", {"model": "veo-3", "size": "1080x1920"}, 8, "1080p"),
         ("/v1beta/openai/videos", {"model": "veo-3", "size": "3840x2160"}, 8, "4k"),
+        (VEO, {"instances": [{}, {}, {}], "parameters": {"durationSeconds": 4}}, 12, None),
         (FLASH, {"parameters": {"durationSeconds": 4}}, 0, None),
     ],
 )
@@ -199,6 +200,23 @@ def test_videos(target: str, body: Any, seconds: int, resolution: str | None) ->
 
 
 BATCH = "/v1beta/models/gemini-3-pro-image:batchGenerateContent"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"instances":[' + b"{}," * 60_000 + b'{}],"parameters":{"durationSeconds":4}}',
+        b'{"parameters":{"sampleCount":4,"resolution":"4k"},"instances":[{}],"parameters":{"durationSeconds":4}}',
+        b'{"parameters":{"sampleCount":4},"parameters":{}}',
+        b'{"parameters":{"sampleCount":4},"instances":[{}],"p\\u0061rameters":{}}',
+    ],
+)
+def test_a_video_whose_body_says_it_unclearly_is_the_dearest(body: bytes) -> None:
+    found = read_intent(parse_operation("POST", VEO), VEO, body)
+    assert (found.model, found.video_seconds, found.video_resolution) == ("veo-3.1-generate-preview", 32, "4k")
+    videos = "/v1beta/openai/videos"
+    found = read_intent(parse_operation("POST", videos), videos, b'{"seconds":8,"model":"veo","seconds":4}')
+    assert (found.model, found.video_seconds, found.video_resolution) == ("veo", 32, "4k")
 
 
 def batch(*requests: Any) -> Any:
@@ -250,6 +268,8 @@ def test_what_is_said_in_both_spellings_counts_by_the_dearer(config: Any, wanted
         (FLASH, {"generationConfig": {"maxOutputTokens": 0}}, None),
         (CHAT, {"model": "m", "generationConfig": {"maxOutputTokens": 1}, "max_tokens": 0}, None),
         (CHAT, {"model": "m", "max_completion_tokens": 8, "max_tokens": 70}, 70),
+        (CHAT, {"model": "m", "max_output_tokens": 1}, None),
+        ("/v1beta/openai/responses", {"model": "m", "max_output_tokens": 1}, 1),
         (INTERACTIONS, {"model": "m", "generation_config": {"max_output_tokens": 6}, "max_tokens": 1}, 6),
         ("/v1/publishers/anthropic/models/claude:rawPredict", {"max_tokens": 5}, 5),
         ("/v1beta/models/text-bison:generateText", {"maxOutputTokens": 4}, 4),

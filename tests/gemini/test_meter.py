@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import zlib
 from itertools import cycle
 from typing import Any
@@ -178,6 +179,17 @@ def test_a_bomb_is_read_step_by_step() -> None:
     assert final(meter.finish(complete=True)).total_tokens == 3
 
 
+def test_a_large_answer_that_is_no_bomb_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.gemini.meter.MOST_INFLATED", 100_000)
+    body = events(
+        *(chunk(random.Random(number).randbytes(60).hex(), TURNS[0]["usageMetadata"]) for number in range(3000)),
+        TURNS[-1],
+    )
+    meter = meter_for(STREAM, head(SSE, content_encoding="gzip"))
+    meter.feed(gzip.compress(body))
+    assert final(meter.finish(complete=True)) == TURNS_USAGE
+
+
 def test_what_inflates_without_end_is_given_up() -> None:
     meter = meter_for(STREAM, head(SSE, content_encoding="br"))
     meter.feed(brotli.compress(events(TURNS[0]) + b" " * (MOST_INFLATED + STEP_BYTES), quality=1))
@@ -302,7 +314,6 @@ def test_integer_enums_and_string_counts() -> None:
                 "promptTokenCount": "12",
                 "candidatesTokenCount": 3.0,
                 "thoughtsTokenCount": None,
-                "toolUsePromptTokenCount": -1,
                 "promptTokensDetails": [{"modality": 2, "tokenCount": 10}, {"modality": 1, "tokenCount": 2}, {}],
             },
         },
@@ -314,6 +325,20 @@ def test_integer_enums_and_string_counts() -> None:
         input_by_modality={"image": 10, "text": 2},
         finish_reasons=("MAX_TOKENS", "IMAGE_SAFETY"),
     )
+
+
+@pytest.mark.parametrize("odd", [-1, "many", 1.5, 1 << 60, 1e300, [1], True])
+def test_a_count_that_is_none_makes_the_rest_an_estimate(odd: Any) -> None:
+    body = {"candidates": [], "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": odd}}
+    usage, state = metered(GENERATE, head(), json.dumps(body).encode())
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens, state) == (5, 0, UsageState.PARTIAL)
+
+
+def test_candidates_without_end_are_not_told_apart() -> None:
+    many = [{"index": index, "finishReason": "STOP"} for index in range(-5, 5000)]
+    usage = unary(GENERATE, {"candidates": many, "usageMetadata": {"promptTokenCount": 5}})
+    assert len(usage.finish_reasons) <= 64
 
 
 def test_a_blocked_prompt_and_an_answer_without_an_image_say_so() -> None:

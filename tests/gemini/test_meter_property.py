@@ -236,7 +236,7 @@ def chat(documents: list[Plain]) -> Plain | None:
     for item in filter(None, cached):
         found["cached"] = item["cached_tokens"]
     if "total" in found:
-        found["output"] = max(found["total"] - found["input"], 0)
+        found["output"] = max(found["total"] - found["input"], found.get("output", 0))
     return totalled(found) | {"images": images}
 
 

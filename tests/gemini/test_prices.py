@@ -226,6 +226,29 @@ def test_images_without_tokens_are_estimated_by_their_size() -> None:
     assert (chat.cost, chat.pricing) == (Decimal("0.13658"), Pricing.ESTIMATED)  # 10 x 2 + 1120 x 120 + 180 x 12
 
 
+def test_images_that_nothing_labels_are_not_text() -> None:
+    """A chat's counts do not say which tokens are an image's, and its message may hold one."""
+
+    def chat(tokens: int, model: str = PRO, **more: Any) -> Charge:
+        return charge(Usage(output_tokens=tokens), model=model, operation="chat.completions", api="openai", **more)
+
+    for charged, cost, images in (
+        (chat(1282), "0.136344", Pricing.ESTIMATED),  # 1120 x 120 + 162 x 12
+        (chat(2240), "0.2688", Pricing.ESTIMATED),
+        (chat(1300, asked_image_size="4K"), "0.24", Pricing.ESTIMATED),
+        (chat(1119), "0.013428", Pricing.PRICED),  # less than any image
+        (chat(1300, "gemini-2.5-pro"), "0.013", Pricing.PRICED),
+    ):
+        assert (charged.cost, charged.pricing) == (Decimal(cost), images)
+    native = charge(Usage(output_tokens=1282), model=PRO)
+    assert (native.cost, native.pricing) == (Decimal("0.015384"), Pricing.PRICED)
+
+
+def test_filtered_images_cost_nothing() -> None:
+    charged = charge(Usage(), model="imagen-4.0-generate-001", operation="predict")
+    assert (charged.cost, charged.pricing) == (0, Pricing.PRICED)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -235,7 +258,8 @@ def test_images_without_tokens_are_estimated_by_their_size() -> None:
         {"model": "gemini-2.5-flash", "usage": Usage(output_tokens=50, output_by_modality={"image": 50})},
         {"model": "gemini-2.5-flash", "usage": Usage(output_tokens=50, output_by_modality={"audio": 50})},
         {"model": "gemini-3.8-live", "usage": Usage(input_tokens=50, cached_tokens=50)},
-        {"model": "veo-3.1-lite-generate-001", "usage": Usage(video_seconds=8, video_resolution="4k")},
+        {"model": "veo-3.1-generate-001", "usage": Usage(video_seconds=8, video_resolution="1080p")},
+        {"operation": "files.download", "method": "GET", "model": None, "once": "files/f1"},  # not read, or in parts
         {"model": "veo-3.1-lite-generate-001", "usage": Usage()},
         {"model": "gemini-2.5-flash", "usage": Usage()},  # it ran and used nothing: not to be believed
         {"model": "gemini-embedding-2", "usage": Usage(input_tokens=5, search_queries=1)},
@@ -300,12 +324,48 @@ def test_partial_counts_are_an_estimate() -> None:
         ("imagen-4.0-generate-001", None, "0.04"),
         ("veo-3.1-generate-001", Usage(video_seconds=16), "6.4"),
         ("veo-3.1-generate-001", Usage(video_seconds=8, video_resolution="4K"), "4.8"),
+        ("veo-3.1-lite-generate-001", Usage(video_seconds=8, video_resolution="4k"), "0.64"),  # it makes 1080p at most
     ],
 )
 def test_without_counts_it_is_what_was_asked_for(model: str, estimate: Usage | None, cost: str) -> None:
     charged = charge(model=model, estimate=estimate)
 
     assert (charged.cost, charged.pricing) == (Decimal(cost), Pricing.ESTIMATED)
+
+
+@pytest.mark.parametrize(
+    ("model", "response_bytes", "cost"),
+    [
+        ("gemini-2.5-pro", 400_000, "0.500125"),  # 100 x 1.25 + 50,000 x 10
+        ("gemini-2.5-pro", 7_000, "0.010125"),
+        ("gemini-2.5-pro", 1 << 30, "0.655485"),  # all that it can
+        ("gemini-3.8-flash-tts", 400_000, "0.00905"),  # sound
+    ],
+)
+def test_a_long_answer_without_counts_is_no_short_one(model: str, response_bytes: int, cost: str) -> None:
+    charged = charge(model=model, estimate=Usage(input_tokens=100), response_bytes=response_bytes)
+
+    assert (charged.cost, charged.pricing) == (Decimal(cost), Pricing.ESTIMATED)
+
+
+@pytest.mark.parametrize(
+    ("word", "api", "tier"),
+    [
+        ("flex", "gemini", "flex"),
+        ("priority", "openai", "priority"),
+        ("provisioned_throughput", "gemini", "standard"),
+        ("batch", "gemini", "standard"),
+        ("whatever", "gemini", "standard"),
+        ("flex", "vertex", "standard"),  # where a body's word is ignored
+    ],
+)
+def test_a_tier_is_not_had_for_the_asking(word: str, api: str, tier: str) -> None:
+    for usage, state in ((Usage(output_tokens=9), UsageState.PARTIAL), (None, UsageState.NONE)):
+        charged = charge(usage, usage_state=state, estimate=Usage(output_tokens=9, tier=word), api=api)
+        assert (charged.tier, charged.pricing) == (tier, Pricing.ESTIMATED)
+    compatible = charge(estimate=Usage(output_tokens=9, tier=word), api="openai", location="global")
+    assert compatible.tier == "standard"
+    assert charge(Usage(output_tokens=9), estimate=Usage(tier=word), api=api).tier == "standard"  # read to its end
 
 
 @pytest.mark.parametrize(
@@ -343,6 +403,23 @@ def test_a_batch_is_a_sum_of_which_no_part_need_be_long() -> None:
     charged = charge(Usage(input_tokens=300_000, tier="batch"), model="gemini-2.5-pro", once="batches/b1")
 
     assert (charged.cost, charged.pricing, charged.tier) == (Decimal("0.1875"), Pricing.ESTIMATED, "batch")
+    session = charge(Usage(input_tokens=300_000), model="gemini-2.5-pro", operation="live", api="live")
+    assert (session.cost, session.pricing) == (Decimal("0.375"), Pricing.ESTIMATED)
+
+
+def test_the_searches_of_a_batch_are_not_one() -> None:
+    usage = Usage(input_tokens=10, search_queries=40, tier="batch")
+    charged = charge(usage, model="gemini-2.5-flash", once="batches/b1")
+
+    assert lines(charged)["search_prompts"] == (40, "0.035", "1.4")
+    assert charged.pricing is Pricing.ESTIMATED
+
+
+def test_the_results_of_a_batch_are_not_one_request() -> None:
+    usage = Usage(output_tokens=1_000_000, tier="batch")
+    charged = charge(usage, model="gemini-2.5-flash", once="batches/b1", price_list="eu")
+
+    assert charged.price == Decimal("1.265")  # 1.25 x 1.1 x 0.92, and not 0.001
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 from typing import Any
 
 import pytest
@@ -132,7 +133,22 @@ def test_embeddings_of_a_batch() -> None:
 def test_what_breaks_off_or_is_a_part_is_not_final() -> None:
     usage, state = read(FILE, RESULTS[:-100]).finish(complete=False)
     assert (usage is not None, state) == (True, UsageState.PARTIAL)
-    assert read(FILE, RESULTS, status=206).finish(complete=True) == (None, UsageState.NONE)
+
+
+@pytest.mark.parametrize(("status", "coding"), [(206, ""), (206, "gzip"), (200, "compress")])
+def test_results_that_cannot_be_read_have_their_name_and_no_number(status: int, coding: str) -> None:
+    """Whoever reads them in parts is not charged by any, and not told that they are free."""
+    meter = read(FILE, RESULTS, "text/plain", status, content_encoding=coding)
+    assert meter.finish(complete=True) == (None, UsageState.NONE)
+    assert meter.once == "files/f1"
+    film = read(FILE, RESULTS, "video/mp4", status, content_encoding=coding)
+    assert (film.finish(complete=True), film.once) == ((None, UsageState.NONE), None)
+
+
+def test_a_packed_file_of_anything_else_is_let_go() -> None:
+    meter = read(FILE, gzip.compress(random.Random(1).randbytes(500_000).hex().encode()), content_encoding="gzip")
+    assert not meter.behind
+    assert meter.finish(complete=True) == (None, UsageState.NONE)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +177,16 @@ def test_lists_within_a_response_are_a_part_of_it() -> None:
     inlined = {"inlinedResponses": {"inlinedResponses": [{"response": forged, "metadata": metadata}]}}
     found = final(read(BATCH, batch(response=inlined, metadata={"output": inlined})).finish(complete=True))
     assert (found.images, found.total_tokens) == (1, 1471)
+
+
+def test_lists_that_a_caller_wrote_into_his_requests_are_none() -> None:
+    cheap = {"inlinedResponses": [{"response": SECOND}]}
+    names = ("response", "output", "metadata", "inlinedResponses")
+    requests = [{"request": {}, "metadata": cheap | dict.fromkeys(names, cheap)}]
+    inlined = {"inlinedResponses": {"inlinedResponses": [{"response": FIRST}]}}
+    written = {"inputConfig": {"requests": {"requests": requests}}, "labels": cheap, "output": inlined}
+    found = final(read(BATCH, batch(metadata=written, response=inlined)).finish(complete=True))
+    assert (found.images, found.total_tokens) == (1, 1125)
 
 
 @pytest.mark.parametrize("done", [True, False])

@@ -24,6 +24,8 @@ def hides(target: str, *, method: str = "POST", headers: Headers = NONE) -> str 
         ("f%69elds=candidates", "the query parameter fields"),
         ("Fields=candidates", "the query parameter fields"),
         ("fields", "the query parameter fields"),
+        ("$httpHeaders=X-Goog-FieldMask:candidates", "the query parameter $httpheaders"),
+        ("%24httpMethod=PATCH", "the query parameter $httpmethod"),
         ("callback=f", "the query parameter callback"),
         ("$callback=f", "the query parameter $callback"),
         ("alt=proto", "the query parameter alt, whose value is neither json nor sse"),
@@ -62,3 +64,9 @@ def test_what_runs_no_model_may_ask_for_any_answer() -> None:
     assert hides("/v1beta/sprockets?fields=a", method="GET") is None
     assert hides("/v1beta/sprockets?fields=a") == "the query parameter fields"
     assert hidden_usage(Operation("countTokens", model="m"), "POST", f"{PATH}?fields=a", NONE) is None
+
+
+@pytest.mark.parametrize("path", ["batches/b", "interactions/i"])
+def test_what_shows_the_usage_of_another_call_shows_it_whole(path: str) -> None:
+    assert hides(f"/v1beta/{path}?fields=name", method="GET") == "the query parameter fields"
+    assert hides(f"/v1beta/{path}", method="GET") is None

@@ -151,6 +151,25 @@ async def test_a_video_is_as_long_as_it_was_asked_to_be(tmp_path: Path, monkeypa
 # --- results that are read again ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("body", "coding"),
+    [
+        (b"\xef\xbb\xbf{}", None),
+        (b"plain", "gzip"),
+        (b"\x1f\x9d\x90", "compress"),
+        (b'{"instances": [' + b"[]," * 400_000, None),
+    ],
+)
+async def test_a_video_whose_body_nobody_can_read_is_the_dearest(
+    body: bytes, coding: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with raw_upstream(answers(OK)) as upstream, gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+        await call(weir, VEO, body, **({"Content_Encoding": coding} if coding else {}))
+    (record,) = weir.records()
+    assert record.usage is not None
+    assert (record.usage.video_seconds, record.usage.video_resolution) == (32, "4k")
+
+
 async def records_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: Any, *reads: str) -> list[UsageRecord]:
     """Begin an interaction, read it so often."""
     async with simulated(tmp_path, monkeypatch) as (weir, _):
@@ -238,7 +257,7 @@ async def test_a_bomb_is_refused_where_it_must_be_read_and_passed_over_where_not
     overheard = hearing("gzip", 1_000_000)
     await overheard.overhear(bomb)
     await overheard.overhear(b"more")
-    assert overheard.overheard() is None
+    assert overheard.overheard().model is None
 
 
 async def test_a_body_that_is_not_what_it_says_is_refused_where_it_must_be_read() -> None:
@@ -251,7 +270,7 @@ async def test_a_fault_in_it_is_logged_and_costs_nothing() -> None:
     overheard._document = None  # type: ignore[assignment]
     with service_log() as log:
         await overheard.overhear(b"{}")
-        assert overheard.overheard() is None
+        assert overheard.overheard().model is None
     assert log.text.count("overhearing_failed") == 1
 
 
