@@ -15,11 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+PRICES = Path(__file__).parents[1] / "config" / "prices.toml"
 ROUTES = """
 [server]
 listen = "127.0.0.1:{port}"
 admin = "127.0.0.1:{admin}"
 state = "var"
+prices = "{prices}"
 drains = 1000
 {server}
 [[upstreams.simulator.endpoints]]
@@ -92,7 +94,7 @@ def stage(server: str = "", upstream: str | None = None) -> Iterator[Stage]:
         port, admin, simulator = free_port(), free_port(), free_port()
         url = upstream or f"http://127.0.0.1:{simulator}"
         file = folder / "routes.toml"
-        file.write_text(ROUTES.format(port=port, admin=admin, upstream=url, server=server))
+        file.write_text(ROUTES.format(port=port, admin=admin, upstream=url, server=server, prices=PRICES))
         new_key = [*weir, "keys", "new", "--team", "bench", "-c", str(file)]
         key = subprocess.run(new_key, check=True, capture_output=True, text=True, env=environment).stdout.strip()
         children: list[subprocess.Popen[bytes]] = []
