@@ -1,8 +1,8 @@
 """The usage log: one JSON line an exchange, whatever its end, in files that outlive a crash.
 
-`plugin` wraps exchange and attempts, `record` says what the line holds, `logger` renders it through structlog,
-`writer` commits lines in groups off the loop, `journal` owns the files. Until a line is there, `write_ahead` keeps it
-in `slots` that outlive the process, and `recovery` finds it again. It knows no price.
+`plugin` wraps exchange and attempts, `record` says what the line holds, `charging` what it costs, `logger` renders it
+through structlog, `writer` commits lines in groups off the loop, `journal` owns the files. Until a line is there,
+`write_ahead` keeps it in `slots` that outlive the process, and `recovery` finds it again by the `places` noted there.
 """
 
 from plugins.usage_log.plugin import UsageLog

@@ -66,10 +66,12 @@ class Journal:
 
     def open(self, now: float) -> None:
         """Mend every file that no living writer holds, then open today's. Raises OSError."""
-        self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._make_folder()
         for file in sorted(self._folder.glob("usage-*.jsonl")):
             try:
                 fd = lock(file, append=True)
+            except FileNotFoundError:  # archived just now
+                continue
             except PermissionError:  # an archive somebody closed: no reason not to start
                 self._log.warning("usage log: not checked for a torn last line, no right to write it", file=file.name)
                 continue
@@ -78,7 +80,7 @@ class Journal:
                     self._mend(fd, file)
                 finally:
                     os.close(fd)
-        self._rotate(_day(now), 1)
+        self._rotate(_day(now), 1, 1)
 
     def append(self, group: bytes, now: float, before: Callable[[str, int], None] = nowhere) -> None:
         """Write whole lines, all of them or none. Raises OSError; the same call may then be made again.
@@ -88,11 +90,11 @@ class Journal:
         self._cut_back()
         day = _day(now)
         if day != self._day:
-            self._rotate(day, 1)
+            self._rotate(day, 1, len(group))
         elif not self._in_place():
-            self._rotate(day, self._number)
-        elif self._distrusted or self._full(group):
-            self._rotate(day, self._number + 1)
+            self._rotate(day, self._number, len(group))
+        elif self._distrusted or not self._has_room(self._fd, len(group)):
+            self._rotate(day, self._number + 1, len(group))
         assert self._file is not None
         self._end = os.fstat(self._fd).st_size
         before(self._file.name, self._end)
@@ -114,9 +116,9 @@ class Journal:
             self._distrusted = True
             raise
 
-    def _full(self, group: bytes) -> bool:
-        size = os.fstat(self._fd).st_size
-        return size > 0 and size + len(group) > self._max_bytes
+    def _has_room(self, fd: int, more_bytes: int) -> bool:
+        size = os.fstat(fd).st_size
+        return not size or size + more_bytes <= self._max_bytes
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -141,10 +143,17 @@ class Journal:
         except FileNotFoundError:
             return False
 
-    def _rotate(self, day: str, number: int) -> None:
-        """Open a file of that day, from that number on; the old one stays open until the new one is."""
+    def _make_folder(self) -> None:
+        if self._folder.is_dir():
+            return
         self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        file, fd, number = self._claim(day, number)
+        if self._sync:
+            sync_folder(self._folder.parent)
+
+    def _rotate(self, day: str, number: int, more_bytes: int) -> None:
+        """Open a file of that day, from that number on; the old one stays open until the new one is."""
+        self._make_folder()
+        file, fd, number = self._claim(day, number, more_bytes)
         try:
             self._mend(fd, file)
             if self._sync:
@@ -156,13 +165,13 @@ class Journal:
         self._file, self._fd, self._day, self._number = file, fd, day, number
         self._distrusted = False
 
-    def _claim(self, day: str, number: int) -> tuple[Path, int, int]:
-        """The first of that day's files, from that number on, that has no living writer and is not full."""
+    def _claim(self, day: str, number: int, more_bytes: int) -> tuple[Path, int, int]:
+        """The first of that day's files, from that number on, that has no living writer, and room."""
         while True:
             file = self._folder / (f"usage-{day}.jsonl" if number == 1 else f"usage-{day}.{number}.jsonl")
             fd = lock(file, create=True, append=True)
             if fd is not None:
-                if os.fstat(fd).st_size < self._max_bytes:
+                if self._has_room(fd, more_bytes):
                     return file, fd, number
                 os.close(fd)
             number += 1

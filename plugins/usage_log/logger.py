@@ -1,9 +1,11 @@
 """The usage log's structlog logger: a chain of its own, apart from the service log's.
 
 `UsageLog` writes records to it; the wrapped logger is the `Writer`, which takes finished lines. To add to every
-line, add a processor. Nothing here does I/O: a record is rendered at once, so that nobody changes it later.
+record, add a processor before `arguments`. Nothing here does I/O: a record is rendered at once, so that nobody changes
+it later. An opening is no record yet: it is rendered the same, and goes past structlog.
 """
 
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -18,19 +20,12 @@ _encoder = msgspec.json.Encoder(enc_hook=str)  # a plugin's label may be anythin
 class Lines(Protocol):
     """Where rendered lines go, each with the id of its exchange."""
 
-    def open(self, id: str, line: bytes) -> None:
-        """The record so far of an exchange whose attempt is about to be sent."""
-
     def write(self, id: str, line: bytes) -> None:
         """The record of an exchange that has ended."""
 
 
 class RecordLogger(structlog.BoundLoggerBase):
-    """structlog's machinery with two verbs. Neither blocks, and neither fails for what a record holds."""
-
-    def open(self, record: UsageRecord) -> None:
-        """Raises what the lines raise when there is no room for it."""
-        self._proxy_to_logger("open", record=record)
+    """structlog's machinery with one verb. It does not block, and does not fail for what a record holds."""
 
     def write(self, record: UsageRecord) -> None:
         self._proxy_to_logger("write", record=record)
@@ -38,27 +33,34 @@ class RecordLogger(structlog.BoundLoggerBase):
 
 def record_logger(lines: Lines) -> RecordLogger:
     """A logger over `lines`."""
-    return RecordLogger(lines, (hide, arguments), {})
-
-
-def hide(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Looks where somebody may have pasted a credential: into a path, a model's name or a label.
-
-    The whole line would take three times as long, and all the rest is ours.
-    """
-    record: UsageRecord = event["record"]
-    record.path = hide_credentials(record.path)
-    if record.model is not None:
-        record.model = hide_credentials(record.model)
-    if record.labels:
-        record.labels = {name: hide_credentials(str(text)) for name, text in record.labels.items()}
-    return event
+    return RecordLogger(lines, (arguments,), {})
 
 
 def arguments(_: WrappedLogger, __: str, event: EventDict) -> tuple[tuple[str, bytes], dict[str, Any]]:
     """What structlog calls the verb with: id and line."""
     record: UsageRecord = event["record"]
-    return (record.id, render(record)), {}
+    return (record.id, line_of(record)), {}
+
+
+def line_of(record: UsageRecord) -> bytes:
+    """The record as a line, without what somebody may have pasted where it does not belong."""
+    _hide(record)
+    return render(record)
+
+
+def _hide(record: UsageRecord) -> None:
+    """Looks where a credential may be: in a path, a model's name or a label.
+
+    The whole line would take three times as long, and all the rest is ours.
+    """
+    record.path = _hidden(record.path)
+    if record.model is not None:
+        record.model = _hidden(record.model)
+    if record.labels:
+        record.labels = {name: hide_credentials(str(text)) for name, text in record.labels.items()}
+
+
+_hidden = lru_cache(maxsize=256)(hide_credentials)  # few paths and models make most exchanges
 
 
 def render(record: UsageRecord) -> bytes:

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from plugins.usage_log.charging import charge_into
 from plugins.usage_log.journal import Journal
-from plugins.usage_log.logger import record_logger
+from plugins.usage_log.logger import line_of, record_logger
 from plugins.usage_log.record import record_of
 from plugins.usage_log.recovery import recover
 from plugins.usage_log.write_ahead import WriteAhead
@@ -29,7 +30,6 @@ from proxy import (
     ResponseHead,
     Seconds,
     Services,
-    put_charge,
 )
 
 REFUSED = "USAGE_LOG_UNWRITABLE"
@@ -64,7 +64,7 @@ class UsageLog(Plugin):
         self._folder = config.path or services.state / "usage"
         self._sync = config.durability == "power"
         self._journal = Journal(self._folder, services.log, sync=self._sync, max_bytes=config.max_bytes)
-        self._ahead = WriteAhead(self._folder, services.clock, services.log)
+        self._ahead = WriteAhead(self._folder, services.clock, services.log, sync=self._sync)
         self._writer = Writer(
             self._journal,
             self._ahead,
@@ -82,9 +82,21 @@ class UsageLog(Plugin):
 
     def _open(self) -> None:
         now = self._clock.time()
-        self._journal.open(now)
-        recover(self._folder, self._journal, self._prices, self.services.log, now)
-        self._ahead.open()
+        try:
+            self._journal.open(now)
+            recover(self._folder, self._journal, self._prices, self.services.log, now)
+            self._ahead.open()
+        except OSError as error:
+            self._close()
+            raise OSError(error.errno, f"{error.strerror or error}: the usage log in {self._folder}") from error
+        except BaseException:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        """After a start that failed, too: where it was a reload's, the process goes on, and must not keep locks."""
+        self._ahead.close()
+        self._journal.close()
 
     async def stop(self) -> None:
         """Write everything that waits, then close."""
@@ -102,25 +114,31 @@ class UsageLog(Plugin):
         try:
             await call_next(exchange)
         finally:
-            ended = self._clock.monotonic() if exchange.ended is None else exchange.ended
-            record = record_of(exchange, ended, self._teams)
-            exchange.charge = self._prices.charge(record)
-            put_charge(record, exchange.charge)
-            self._records.write(record)
-            self._ahead.leave()
+            try:
+                ended = self._clock.monotonic() if exchange.ended is None else exchange.ended
+                record = record_of(exchange, ended, self._teams)
+                exchange.charge = charge_into(record, self._prices, self.services.log)
+                self._records.write(record)
+            finally:
+                self._ahead.leave()
 
     async def around_attempt(self, attempt: Attempt, call_next: AttemptNext) -> ResponseHead:
         exchange = attempt.exchange
         attempt.record.sent = True  # for all that anybody will know of it, should we die now
         try:
-            self._records.open(record_of(exchange, self._clock.monotonic(), self._teams))
+            record = record_of(exchange, self._clock.monotonic(), self._teams)
+            self._writer.open(exchange.id, line_of(record))
             if self._sync:
-                await self._ahead.synced()
+                await self._ahead.synced(exchange.id)
         except OSError as error:
             raise self._refusal(exchange) from error
         finally:
             attempt.record.sent = False
-        return await call_next(attempt)
+        try:
+            return await call_next(attempt)
+        except asyncio.CancelledError:
+            attempt.record.sent = True  # cut at a moment that nobody knows
+            raise
 
     def unready(self) -> str | None:
         """Why records cannot be kept just now."""

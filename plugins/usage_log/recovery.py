@@ -12,16 +12,19 @@ from pathlib import Path
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
+from plugins.usage_log.charging import charge_into
 from plugins.usage_log.journal import Journal
 from plugins.usage_log.lock import FILE_MODE, lock
 from plugins.usage_log.logger import render
-from plugins.usage_log.slots import PLACE_SLOTS, SLOT_BYTES, Entry, Kind, pack, read_back
-from plugins.usage_log.write_ahead import Place, Places, boot_id
-from proxy import Outcome, Prices, UsageRecord, put_charge
+from plugins.usage_log.places import Places, boot_id
+from plugins.usage_log.slots import PLACE_SLOTS, ROOM_BYTES, SLOT_BYTES, Entry, Kind, pack, read_back
+from proxy import Outcome, Prices, UsageRecord
 
 KILLED = "GATEWAY_KILLED"
 
 _READ_SLOTS = 256
+# msgspec raises the second for text that is not UTF-8, and it is no DecodeError.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 class _Head(msgspec.Struct):
@@ -48,7 +51,7 @@ def recover(folder: Path, journal: Journal, prices: Prices, log: FilteringBoundL
 def _recover(
     file: Path, fd: int, folder: Path, journal: Journal, prices: Prices, log: FilteringBoundLogger, now: float
 ) -> None:
-    left = _Left(fd)
+    left = Left(fd)
     if left.torn:
         aside = file.with_name(file.name + ".torn")
         _set_aside(aside, left.torn)
@@ -62,9 +65,9 @@ def _recover(
         return
     written = _written(folder, left, log)
     missing = [entry for exchange, entry in left.lines.items() if exchange not in written]
-    lines = [entry.line if entry.kind is Kind.ENDED else lost(entry.line, prices) for entry in missing]
+    lines = [entry.line if entry.kind is Kind.ENDED else lost(entry.line, prices, log) for entry in missing]
     if lines:
-        journal.append(b"".join(lines), now, left.place)
+        journal.append(b"".join(lines), now, left.note)
     log.warning(
         "usage log: recovered what a killed process left",
         file=file.name,
@@ -74,18 +77,21 @@ def _recover(
     )
 
 
-def lost(line: bytes, prices: Prices) -> bytes:
+def lost(line: bytes, prices: Prices, log: FilteringBoundLogger) -> bytes:
     """The record of an exchange that was under way when its process was killed."""
     try:
         record = msgspec.json.decode(line, type=UsageRecord)
     except msgspec.ValidationError:
         return line  # another version's: an opening is a record already, of an unpriced loss
     record.outcome, record.reason = Outcome.LOST, KILLED
-    put_charge(record, prices.charge(record))
+    charge_into(record, prices, log)
     return render(record)
 
 
-class _Left:
+_UNKNOWN = Places("", ())
+
+
+class Left:
     """The content of a write-ahead file.
 
     Attributes:
@@ -107,18 +113,21 @@ class _Left:
                 continue
             try:
                 head = msgspec.json.decode(entry.line, type=_Head)
-            except msgspec.DecodeError:
+            except _UNREADABLE:
                 self.torn.append(entry.line)
                 continue
             self.lines[head.id] = entry
             self.oldest = min(self.oldest or head.time, head.time)
 
-    def place(self, file: str, offset: int) -> None:
+    def note(self, file: str, offset: int) -> None:
         """Note where the lines go now: a recovery that is killed as well is not made twice."""
-        known = self.places or Places("", ())
-        line = msgspec.json.encode(Places(known.boot, (*known.places, Place(file, offset))))
-        number = self._placed + 1
-        os.pwrite(self._fd, pack(number, Kind.PLACE, 0, 1, line, live=1), number % PLACE_SLOTS * SLOT_BYTES)
+        self.places = (self.places or _UNKNOWN).with_one_more(file, offset)
+        line = msgspec.json.encode(self.places)
+        if len(line) > ROOM_BYTES:
+            line = msgspec.json.encode(_UNKNOWN)
+        self._placed += 1
+        content = pack(self._placed, Kind.PLACE, 0, 1, line, live=1)
+        os.pwrite(self._fd, content, self._placed % PLACE_SLOTS * SLOT_BYTES)
 
     def _entries(self) -> Iterator[Entry]:
         for found in read_back(self._slots()):
@@ -135,21 +144,27 @@ class _Left:
                 yield block[at : at + SLOT_BYTES]
 
 
-def _written(folder: Path, left: _Left, log: FilteringBoundLogger) -> set[str]:
+def _written(folder: Path, left: Left, log: FilteringBoundLogger) -> set[str]:
     """Those that the usage log holds: killed after it wrote them, and before it could say so."""
-    if left.places is not None and left.places.boot and left.places.boot == boot_id():
-        ranges = [(folder / place.file, place.offset) for place in left.places.places]
+    places = left.places or _UNKNOWN
+    if places.boot and places.boot == boot_id():
+        ranges = [(folder / place.file, place.offset) for place in places.places]
     else:
-        # The machine was restarted: parts of the file may be older than others, also the place.
-        day = left.oldest[:10]
-        ranges = [(file, 0) for file in sorted(folder.glob("usage-*.jsonl")) if file.name[6:16] >= day]
+        # The machine was restarted: parts of the file may be older than others, also the place. Its file counts all
+        # the same: a clock that was set back writes to a day before that on which an exchange began.
+        day = min([left.oldest[:10], *(_day_of(place.file) for place in places.places)])
+        ranges = [(file, 0) for file in sorted(folder.glob("usage-*.jsonl")) if _day_of(file.name) >= day]
     written: set[str] = set()
     for file, offset in ranges:
         try:
-            written |= left.lines.keys() & set(_ids(file, offset))
+            written.update(each for each in _ids(file, offset) if each in left.lines)
         except FileNotFoundError:
             log.warning("usage log: a file is gone that may hold records which are now written again", file=file.name)
     return written
+
+
+def _day_of(name: str) -> str:
+    return name.removeprefix("usage-")[:10]
 
 
 def _ids(file: Path, offset: int) -> Iterator[str]:
@@ -158,7 +173,7 @@ def _ids(file: Path, offset: int) -> Iterator[str]:
         for line in source:
             try:
                 yield msgspec.json.decode(line, type=_Head).id
-            except msgspec.DecodeError:  # torn, or somebody else's
+            except _UNREADABLE:  # torn, or somebody else's
                 continue
 
 

@@ -15,12 +15,17 @@ from watchfiles import awatch
 async def changes(files: Sequence[Path], stop: asyncio.Event) -> AsyncIterator[None]:
     """One item for each burst of changes that left a file different from what it was. One may be still to come."""
     seen = await asyncio.to_thread(_fingerprints, files)
-    folders = {file.parent for file in files}
+    folders = await asyncio.to_thread(_folders, files)
     async for _ in awatch(*folders, stop_event=stop, recursive=False, debounce=200, step=50):
         now = await asyncio.to_thread(_fingerprints, files)
         if not now.items() <= seen.items():
             seen |= now
             yield
+
+
+def _folders(files: Sequence[Path]) -> set[Path]:
+    """Those that are there: watchfiles watches none of them when one is missing."""
+    return {file.parent for file in files if file.parent.is_dir()}
 
 
 def _fingerprints(files: Sequence[Path]) -> dict[Path, bytes]:

@@ -18,8 +18,10 @@ import msgspec
 import typer
 
 from proxy.cli.usage.columns import columns_of
+from proxy.cli.usage.lines import printable
 from proxy.cli.usage.progress import reading
-from proxy.cli.usage.scope import Scope
+from proxy.cli.usage.scope import Scope, size_of
+from proxy.cli.usage.stream import inflates_or_exit
 from proxy.record import UsageRecord
 
 if TYPE_CHECKING:
@@ -43,9 +45,13 @@ _MACROS = f"""
 """
 _EXACT = Context(prec=80)
 _ALWAYS = ("id", "time", "once", "usage_state", "team", "model")
-# Which record of what is charged once counts: an interaction in the background has an estimate before it has counts.
-_CHARGED = ("id", "time", "once", "usage_state")
-_BEST = "(list_position(['final', 'partial', 'none'], usage_state), time, id)"
+# Which record of what is charged once counts: an interaction in the background has an estimate before it has counts,
+# and results that were read in part must not make the rest free.
+_CHARGED = ("id", "time", "once", "usage_state", "cost")
+_BEST = (
+    "(list_position(['final', 'partial', 'none'], usage_state),"
+    " CASE usage_state WHEN 'final' THEN 0 ELSE -coalesce(try_cast(cost AS DOUBLE), -1) END, time, id)"
+)
 # Files read by one statement: gzip is inflated by one thread a file, and between statements progress is shown.
 _BATCH_FILES = 8
 _BATCH_BYTES = 256 << 20
@@ -88,8 +94,9 @@ def records_of(scope: Scope, fields: Iterable[str]) -> Iterator[tuple["DuckDBPyC
         wanted = f"NOT ({_IS_RECORD}) OR once IS NOT NULL OR ({conditions})"
         with reading(scope.size_bytes) as advance:
             for batch in _batches(scope.files):
+                _look_whether_whole(batch)
                 connection.execute(f"INSERT INTO records {source} WHERE {wanted}", [_patterns(batch), *values])
-                advance(sum(file.stat().st_size for file in batch))
+                advance(sum(size_of(file) for file in batch))
         malformed = connection.execute(
             f"SELECT filename, count(*) FROM records WHERE NOT ({_IS_RECORD}) GROUP BY filename ORDER BY filename"
         ).fetchall()
@@ -133,7 +140,8 @@ def _engine(folder: str) -> Iterator["DuckDBPyConnection"]:
             connection.execute("SET enable_progress_bar = false")
             yield connection
     except duckdb.Error as error:
-        typer.echo(f"cannot read or write it: {error}", err=True)
+        said = str(error).partition("\n")[0]  # then it quotes SQL
+        typer.echo(f"cannot read or write it: {printable(said)}", err=True)
         raise typer.Exit(1) from None
 
 
@@ -159,7 +167,7 @@ def _conditions(scope: Scope) -> tuple[str, list[str]]:
 def _forget_repeats(connection: "DuckDBPyConnection", scope: Scope, conditions: str, values: list[str]) -> int:
     """Keep one record of what is charged once, and of these only what the scope wants. How many went.
 
-    It is the first of those whose counts are final; without any, of those whose counts are partial.
+    It is the first of those whose counts are final; without any, the dearest of those whose counts are partial.
     """
     names = ", ".join(_CHARGED)
     connection.execute(f"CREATE TABLE charged AS SELECT {names} FROM records WHERE once IS NOT NULL")
@@ -167,6 +175,7 @@ def _forget_repeats(connection: "DuckDBPyConnection", scope: Scope, conditions: 
         source = f"SELECT {names} FROM {_read_json(columns_of(UsageRecord, _CHARGED))}"
         wanted = "once IN (SELECT once FROM charged)"
         for batch in _batches(scope.earlier):
+            _look_whether_whole(batch)
             connection.execute(f"INSERT INTO charged {source} WHERE {wanted}", [_patterns(batch)])
     connection.execute(f"CREATE TABLE counting AS SELECT arg_min(id, {_BEST}) AS id FROM charged GROUP BY once")
     connection.execute(
@@ -196,11 +205,17 @@ def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:
     batch: list[Path] = []
     for file in files:
         batch.append(file)
-        if len(batch) == _BATCH_FILES or sum(member.stat().st_size for member in batch) >= _BATCH_BYTES:
+        if len(batch) == _BATCH_FILES or sum(size_of(member) for member in batch) >= _BATCH_BYTES:
             yield batch
             batch = []
     if batch:
         yield batch
+
+
+def _look_whether_whole(files: Iterable[Path]) -> None:
+    for file in files:
+        if file.suffix == ".gz":
+            inflates_or_exit(file)
 
 
 def _patterns(files: Iterable[Path]) -> list[str]:

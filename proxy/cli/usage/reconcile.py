@@ -7,7 +7,7 @@ itself: nothing is left out because it does not fit. Costs are compared before c
 import csv
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -27,7 +27,7 @@ from proxy.cli.usage.billing import BilledRow, BillError, read_bill
 from proxy.cli.usage.lines import printable
 from proxy.cli.usage.query import records_of
 from proxy.cli.usage.report_text import cell
-from proxy.cli.usage.scope import In, More, Since, Until, scope_or_exit
+from proxy.cli.usage.scope import In, More, moment_or_exit, scope_or_exit
 from proxy.cli.usage.skus import skus
 from proxy.price import fixed
 
@@ -45,6 +45,10 @@ _HOURS = """
 _UNPRICED = "SELECT count(*) FROM records WHERE pricing = 'unpriced'"
 
 Place = tuple[str, str]  # a day, and what was used
+Days = Callable[[str], bool]  # whether a day is to be compared
+
+Since = Annotated[str | None, typer.Option(help="From this day or month of the bill on: 2026-11-01.", metavar="DAY")]
+Until = Annotated[str | None, typer.Option(help="Before this day or month of the bill: 2026-12-01.", metavar="DAY")]
 
 
 class Pair(msgspec.Struct):
@@ -89,14 +93,16 @@ def reconcile(
 ) -> None:
     """Compare with Google's bill; exit status 1 where a row differs by more than the tolerance."""
     limit = _share_or_exit(tolerance)
+    days = _days_or_exit(since, until)
     try:
-        bill = billed(read_bill(file, skus().zone))
+        bill = billed(read_bill(file, skus().zone), days)
     except BillError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(printable(str(error)), err=True)
         raise typer.Exit(1) from None
-    scope = scope_or_exit(config, [*(paths or ()), *(more or ())], since=since, until=until)
+    # Not before `until`: the bill's last day ends when the next one of UTC has begun.
+    scope = scope_or_exit(config, [*(paths or ()), *(more or ())], since=since)
     with records_of(scope, ("tier", "pricing", "cost", "charges")) as (connection, read):
-        outside = add_ours(bill, connection)
+        outside = add_ours(bill, connection, days)
         ((unpriced,),) = connection.execute(_UNPRICED).fetchall()
     for note in read.notes():
         typer.echo(f"warning: {note}", err=True)
@@ -113,11 +119,19 @@ def reconcile(
         raise typer.Exit(1)
 
 
-def billed(rows: Iterable[BilledRow]) -> Bill:
+def _days_or_exit(since: str | None, until: str | None) -> Days:
+    """Both sides have the bill's days: a day of UTC would cut its last one short."""
+    first, end = moment_or_exit(since, "--since"), moment_or_exit(until, "--until")
+    return lambda day: (first is None or day >= first[:10]) and (end is None or day < end[:10])
+
+
+def billed(rows: Iterable[BilledRow], days: Days) -> Bill:
     """Google's side, by day and position."""
     bill = Bill()
     known = {service.lower() for service in skus().services}
     for row in rows:
+        if row.day is not None and not days(row.day):
+            continue
         if row.day is None or (row.service and row.service.lower() not in known):
             bill.other_rows += 1
             bill.other_cost += row.cost
@@ -132,11 +146,12 @@ def billed(rows: Iterable[BilledRow]) -> Bill:
     return bill
 
 
-def add_ours(bill: Bill, connection: "DuckDBPyConnection") -> Decimal:
+def add_ours(bill: Bill, connection: "DuckDBPyConnection", days: Days) -> Decimal:
     """Put the log's costs beside the bill's; what is of days before its first or after its last is summed up."""
     ours: defaultdict[Place, Decimal] = defaultdict(Decimal)
     for hour, model, tier, meter, cost in connection.execute(_HOURS).fetchall():
-        ours[_billing_day(hour), str(skus().of_line(model, meter, tier))] += cost
+        if days(day := _billing_day(hour)):
+            ours[day, str(skus().of_line(model, meter, tier))] += cost
     first, last = (min(bill.days), max(bill.days)) if bill.days else ("", "")
     outside = Decimal(0)
     for place, cost in ours.items():

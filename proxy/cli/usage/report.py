@@ -34,6 +34,8 @@ def report(
         made = report_of(connection, groups, read)
     for note in read.notes():
         typer.echo(f"warning: {note}", err=True)
+    if not made.rows:
+        typer.echo("no records of that time, team and model", err=True)
     {"table": show_table, "csv": show_csv, "json": show_json}[output](made, sys.stdout)
 
 

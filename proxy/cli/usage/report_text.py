@@ -22,6 +22,12 @@ from proxy.price import fixed
 AMOUNT_NAMES = ("cost", "cost_currency", "price", "price_currency")
 _LEAST_PLACES = 2  # of an amount in the table, as money is read
 _LISTED = 20  # below the table; a caller may ask for as many models as it likes
+_HEADINGS = {
+    "input_tokens": "input",
+    "cached_tokens": "cached",
+    "output_tokens": "output",
+    "thought_tokens": "thoughts",
+}
 _FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -83,7 +89,7 @@ def _table(report: Report, written: Callable[[int], str]) -> Table:
     for number, name in enumerate(report.by):
         table.add_column(Text(name), footer="total" if number == 0 else "")
     for number in shown:
-        heading = list(COUNTS)[number].removesuffix("_tokens")
+        heading = _HEADINGS.get(name := list(COUNTS)[number], name)
         table.add_column(heading, _lines(written(row.counts[number]) for row in totals), justify="right")
     for name, digits in places.items():
         footer = _lines(_amount(row, name, digits) for row in totals)
@@ -104,7 +110,8 @@ def _below(report: Report) -> Iterator[Text]:
     if report.unanswered:
         yield Text("Attempts without an answer, which the endpoint may have run and billed:", style="bold yellow")
         for endpoint, model, error, count in report.unanswered[:_LISTED]:
-            yield Text(f"  {printable(endpoint)}  {printable(model or 'no model')}  {error or 'unfinished'}  {count:,}")
+            names = (endpoint, model or "no model", error or "unfinished")
+            yield Text("  ".join(("", *map(printable, names), f"{count:,}")))
         yield from _rest(len(report.unanswered))
 
 

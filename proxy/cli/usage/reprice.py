@@ -139,7 +139,7 @@ def _show(verdict: Verdict) -> None:
     missing = verdict.missing.total()
     typer.echo(f"{verdict.equal:,} equal, {verdict.different:,} different, {missing:,} whose version is missing")
     for name, recorded, again in verdict.examples:
-        typer.echo(f"  {printable(name)}: recorded {printable(recorded)}; priced again {again}")
+        typer.echo(f"  {printable(name)}: recorded {printable(recorded)}; priced again {printable(again)}")
     for version, count in verdict.missing.most_common():
         typer.echo(f"  version {printable(version)} is not kept: {count:,}")
     if verdict.unversioned:
@@ -197,9 +197,11 @@ def _otherwise(scope: Scope, book: PriceBook) -> tuple[dict[tuple[str, str], _Su
     return sums, malformed, repeated
 
 
-def _rank(record: UsageRecord) -> tuple[int, str, str]:
+def _rank(record: UsageRecord) -> tuple[int, Decimal, str, str]:
     """As `query.py` chooses among records of what is charged once."""
-    return list(UsageState).index(record.usage_state), record.time, record.id
+    cost = Decimal(-1) if record.cost is None else Decimal(record.cost)
+    whole = record.usage_state is UsageState.FINAL
+    return list(UsageState).index(record.usage_state), Decimal(0) if whole else -cost, record.time, record.id
 
 
 def _sum_up(sums: dict[tuple[str, str], _Sums], record: UsageRecord, book: PriceBook) -> None:

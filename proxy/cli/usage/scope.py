@@ -15,8 +15,8 @@ from plugins.usage_log import UsageLog
 from proxy.cli.settings import load_or_exit, plugin_configs
 from proxy.cli.usage.files import day_and_number
 
-Since = Annotated[str | None, typer.Option(help="From this day or moment on (UTC): 2026-11-01.", metavar="TIME")]
-Until = Annotated[str | None, typer.Option(help="Before this day or moment (UTC): 2026-12-01.", metavar="TIME")]
+Since = Annotated[str | None, typer.Option(help="From this day, month or moment on (UTC): 2026-11-01.", metavar="TIME")]
+Until = Annotated[str | None, typer.Option(help="Before this day, month or moment (UTC): 2026-12.", metavar="TIME")]
 Team = Annotated[str | None, typer.Option(help="Only this team's exchanges.")]
 Model = Annotated[str | None, typer.Option(help="Only models that match this shell pattern.", metavar="PATTERN")]
 In = Annotated[
@@ -25,7 +25,9 @@ In = Annotated[
         "--in", help="Files or folders to read instead of the gateway's, .jsonl or .jsonl.gz.", metavar="PATH"
     ),
 ]
-More = Annotated[list[Path] | None, typer.Argument(help="More of --in.", metavar="[PATH]...", show_default=False)]
+More = Annotated[list[Path] | None, typer.Argument(help="More of --in.", metavar="PATH", show_default=False)]
+
+_CURE = "name the gateway's routes file with -c, or files with --in"
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +42,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def size_bytes(self) -> int:
-        return sum(file.stat().st_size for file in self.files)
+        return sum(size_of(file) for file in self.files)
 
 
 def scope_or_exit(
@@ -54,7 +56,8 @@ def scope_or_exit(
 ) -> Scope:
     """The scope that the options mean; or what is wrong with them, and exit status 1."""
     first, end = (moment_or_exit(since, "--since"), moment_or_exit(until, "--until"))
-    files = list(dict.fromkeys(file for path in paths or [usage_folder(config)] for file in _files_or_exit(path)))
+    found = (file for path in paths or [usage_folder(config)] for file in _files_or_exit(path))
+    files = list({file.resolve(): file for file in found}.values())  # one by two names is one file all the same
     # A file of another name than the journal's says nothing of its day.
     earlier = [file for file in files if first is not None and "" < day_and_number(file)[0] < first[:10]]
     return Scope(
@@ -83,12 +86,20 @@ def moment_or_exit(text: str | None, option: str) -> str | None:
             return datetime.strptime(text, "%Y-%m").strftime("%Y-%m")  # noqa: DTZ007  # a month has no zone
         moment = datetime.fromisoformat(text)
     except ValueError:
-        typer.echo(f"{option}: expected a day such as 2026-11-01, or a moment, found {text!r}", err=True)
+        typer.echo(f"{option}: expected a day such as 2026-11-01, a month or a moment, found {text!r}", err=True)
         raise typer.Exit(2) from None
     if len(text) == len("2026-11-01"):
-        return text
+        return moment.date().isoformat()  # also of a week's day, 2026-W45-1
     utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"
+
+
+def size_of(file: Path) -> int:
+    """0 for what is gone by now: whoever reads it will say so."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _files_or_exit(path: Path) -> list[Path]:
@@ -99,9 +110,9 @@ def _files_or_exit(path: Path) -> list[Path]:
         gzipped = [file for file in path.glob("usage-*.jsonl.gz") if file.with_suffix("") not in plain]
         if plain or gzipped:
             return sorted((*plain, *gzipped), key=day_and_number)
-        typer.echo(f"no usage log in {path}", err=True)
+        typer.echo(f"no usage log in {path}; {_CURE}", err=True)
         raise typer.Exit(1)
     if path.is_file():
         return [path]
-    typer.echo(f"no usage log at {path}", err=True)
+    typer.echo(f"no usage log at {path}; {_CURE}", err=True)
     raise typer.Exit(1)

@@ -1,7 +1,7 @@
 """The usage log record by record, for what needs each of them whole: one line in memory at a time.
 
-`reprice.py` reads through it. A line that is no record is handed out as None, to be counted: passing it over
-would hide money.
+`reprice.py` reads through it, and `query.py` has it look whether gzipped files are whole. A line that is no record is
+handed out as None, to be counted: passing it over would hide money.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 import msgspec
 import typer
 from isal import igzip
+from isal.igzip_lib import IsalError
 
 from proxy.cli.usage.progress import reading
 from proxy.cli.usage.scope import Scope
@@ -20,6 +21,9 @@ from proxy.record import UsageRecord
 
 _decoder = msgspec.json.Decoder(UsageRecord)
 _LINES_A_STEP = 5000  # between two looks at how far the file is
+_BLOCK_BYTES = 1 << 20
+# EOFError: it was cut. isal declares its exception to be an instance.
+_BROKEN = (OSError, EOFError, cast(type[Exception], IsalError))
 
 
 def records_in(scope: Scope) -> Iterator[UsageRecord | None]:
@@ -35,9 +39,23 @@ def records_in(scope: Scope) -> Iterator[UsageRecord | None]:
                         continue
                     if wants(scope, record):
                         yield record
-            except (OSError, EOFError) as error:  # EOFError: a gzip file that was cut
-                typer.echo(f"cannot read {file}: {error}", err=True)
-                raise typer.Exit(1) from None
+            except _BROKEN as error:
+                raise _cannot_read(file, error) from None
+
+
+def inflates_or_exit(file: Path) -> None:
+    """Read a gzipped file to its end, by its checksum: DuckDB takes the first damage for the end. May exit."""
+    try:
+        with file.open("rb") as raw, closing(_inflated(raw, file)) as source:
+            while source.read(_BLOCK_BYTES):
+                pass
+    except _BROKEN as error:
+        raise _cannot_read(file, error) from None
+
+
+def _cannot_read(file: Path, error: Exception) -> typer.Exit:
+    typer.echo(f"cannot read {file}: {error}", err=True)
+    return typer.Exit(1)
 
 
 def wants(scope: Scope, record: UsageRecord) -> bool:

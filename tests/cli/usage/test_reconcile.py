@@ -221,3 +221,21 @@ def test_every_meter_and_tier_of_a_charge_has_a_name() -> None:
     assert known == {*kinds, *others, "video_seconds"}
     assert skus().of_line("gemini-9-x", "quarks", "flex") == Position("gemini-9-x", "quarks", "flex")
     assert skus().of_line("gemini-3.1-pro-preview", "thoughts", "batch") == Position("gemini-3-pro", "output", "batch")
+
+
+def test_since_and_until_are_days_of_the_bill_on_both_sides(log: Path) -> None:
+    """The bill's 10th of November ends at eight in the morning of the 11th, UTC."""
+    write_log(
+        log,
+        make_record("of the 9th", time="2026-11-10T07:59:59.999Z"),
+        make_record("of the 10th", time="2026-11-11T07:59:59.999Z"),
+        make_record("of the 11th", time="2026-11-11T08:00:00.000Z"),
+    )
+    days = ("2026-11-09", "2026-11-10", "2026-11-11")
+    bill = HEAD + "".join(row(*pair, start=day) for pair in WHOLE for day in days)
+    result = reconcile(
+        log, bill, "--since", "2026-11-10", "--until", "2026-11-11", "--tolerance", "0", "--format", "csv"
+    )
+
+    assert result.exit_code == 0, result.output
+    assert {day for day, _ in compared(result)} == {"2026-11-10"}

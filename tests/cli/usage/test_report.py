@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import random
 import sys
 from collections import defaultdict
@@ -73,7 +74,7 @@ def test_a_table_for_people(config: Path, folder: Path) -> None:
     assert result.exit_code == 0, result.output
     text = [line.strip() for line in result.stdout.splitlines() if line.strip()]
     table = [" ".join(line.split()) for line in text]
-    assert table[0] == "team exchanges input output thought images estimated unpriced cost price"
+    assert table[0] == "team exchanges input output thoughts images estimated unpriced cost price"
     assert table[2] == "lab 2 28 2,566 348 2 0 1 0.138472 USD 0.050000 EUR"
     assert table[3] == "studio 2 28 2,566 348 2 1 0 0.276944 USD 0.276944 USD"
     assert table[4:6] == [
@@ -214,6 +215,15 @@ def test_counts_are_charged_in_the_place_of_what_began_without(config: Path, fol
     assert (row["cost"], row["estimated"]) == ("9", 1)
 
 
+def test_a_reading_that_broke_off_early_does_not_make_the_rest_free(config: Path, folder: Path) -> None:
+    def partial(id: str, cost: str | None) -> Any:
+        return make_record(id, time=f"2026-11-10T12:0{id}:00.000Z", once="batches/7", cost=cost, usage_state="partial")
+
+    write_log(folder / "usage-2026-11-10.jsonl", partial("1", None), partial("2", "0.5"), partial("3", "12"))
+    (row,) = document(config)["rows"]
+    assert (row["exchanges"], row["cost"]) == (1, "12")
+
+
 def test_lines_that_are_no_record_are_counted_by_file(config: Path, folder: Path) -> None:
     rubbish = b'garbage\n[1]\n\xff\xfe\x00\n{"id": "x"}\n{"schema":1,"time":"2026-11-10T12'
     folder.mkdir(parents=True)
@@ -252,13 +262,53 @@ def test_a_gzip_file_that_was_cut_is_an_error(config: Path, folder: Path) -> Non
     assert "usage-2026-11-10.jsonl.gz" in result.stderr
 
 
+def test_a_damaged_gzip_file_is_an_error(config: Path, folder: Path) -> None:
+    """DuckDB would take what comes before the damage for the whole file."""
+    file = write_log(folder / "usage-2026-11-10.jsonl.gz", *(make_record(os.urandom(20).hex()) for _ in range(9999)))
+    data = bytearray(file.read_bytes())
+    for at in range(len(data) // 2, len(data) // 2 + 20):
+        data[at] ^= 0xFF
+    file.write_bytes(data)
+    result = report(config)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "usage-2026-11-10.jsonl.gz" in result.stderr
+
+
+def test_one_file_by_two_names_counts_once(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_log(folder / "usage-2026-11-10.jsonl", make_record("1"))
+    (folder / "link.jsonl").symlink_to(file)
+    monkeypatch.chdir(folder)
+
+    paths = ["--in", str(file), "--in", file.name, "--in", "link.jsonl"]
+    assert document(config, *paths)["rows"][0]["exchanges"] == 1
+
+
+def test_a_link_to_nothing_is_an_error(config: Path, folder: Path) -> None:
+    write_log(folder / "usage-2026-11-10.jsonl", make_record("1"))
+    (folder / "usage-2026-11-11.jsonl").symlink_to("gone")
+    result = report(config)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "usage-2026-11-11.jsonl" in result.stderr
+    assert "SELECT" not in result.stderr
+
+
+def test_a_day_of_a_week_is_a_day(config: Path, folder: Path) -> None:
+    write_log(folder / "usage-2026-11-10.jsonl", make_record("1"))
+
+    assert document(config, "--since", "2026-W46-2")["totals"][0]["exchanges"] == 1
+    result = report(config, "--since", "2026-W46-3")
+    assert (result.exit_code, "no records of that time" in result.stderr) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("options", "status", "complaint"),
     [
         (["--by", "team,shoe"], 2, "unknown 'shoe'; known are: team, user, key"),
         (["--since", "yesterday"], 2, "--since: expected a day such as 2026-11-01"),
         (["--until", "2026-13"], 2, "--until: expected a day"),
-        ([], 1, "no usage log at"),
+        ([], 1, "name the gateway's routes file with -c, or files with --in"),
         (["--in", "/nowhere/at/all"], 1, "no usage log at /nowhere/at/all"),
     ],
 )

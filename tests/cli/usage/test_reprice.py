@@ -140,6 +140,17 @@ def test_a_price_file_with_faults_is_explained(kept: Kept, tmp_path: Path) -> No
     assert str(broken) in result.stderr
 
 
+def test_a_damaged_gzip_file_is_an_error(kept: Kept) -> None:
+    data = bytearray(gzip.compress(lines([kept.priced("1")])))
+    data[10] = 0xFF  # the first block's head: of a kind that there is not
+    kept.log.parent.mkdir(parents=True)
+    kept.log.with_suffix(".jsonl.gz").write_bytes(data)
+    result = kept.reprice()
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "usage-2026-11-10.jsonl.gz" in result.stderr
+
+
 def test_a_gzip_file_that_was_cut_is_an_error(kept: Kept) -> None:
     records = [kept.priced(str(number)) for number in range(50)]
     kept.log.parent.mkdir(parents=True)

@@ -192,6 +192,18 @@ def test_a_start_goes_on_in_the_first_file_that_is_not_full(make: Make, tmp_path
     assert journal.name == "usage-2026-01-31.4.jsonl"
 
 
+def test_a_file_that_is_followed_by_one_almost_full_is_not_made_too_long(make: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "usage"
+    folder.mkdir()
+    for name in (FILE, "usage-2026-01-31.2.jsonl"):
+        (folder / name).write_bytes(b'{"id":1}\n')
+    journal = make(max_bytes=10)
+    journal.open(NOON)
+    journal.append(b'{"id":2}\n', NOON)
+
+    assert journal.name == "usage-2026-01-31.3.jsonl"
+
+
 def test_whoever_writes_a_group_is_told_where_before(make: Make, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
 

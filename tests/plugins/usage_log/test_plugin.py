@@ -332,6 +332,76 @@ async def test_a_record_has_its_charge_and_so_has_the_exchange(tmp_path: Path) -
     assert exchange.charge.cost == Decimal("0.1385")
 
 
+async def test_a_price_list_that_fails_costs_neither_the_record_nor_the_room_for_others(tmp_path: Path) -> None:
+    class Broken:
+        def charge(self, record: UsageRecord) -> Charge:
+            raise ArithmeticError("planted")
+
+    plugin = UsageLog(UsageLog.Config(), make_services(prices=Broken(), state=tmp_path))
+    await plugin.start()
+    with capture_logs() as logs:
+        await plugin.around_exchange(make_exchange(team="studio"), complete)
+    await plugin.stop()
+
+    (record,) = records(tmp_path / "usage")
+    assert (record.team, record.outcome, record.pricing) == ("studio", Outcome.COMPLETED, Pricing.UNPRICED)
+    assert [(log["log_level"], log["record"]) for log in logs] == [("error", "x-1")]
+
+
+async def test_a_record_that_cannot_be_made_takes_no_room_from_others(tmp_path: Path) -> None:
+    class Nameless:
+        def __str__(self) -> str:
+            raise RuntimeError("planted")
+
+    async def label(exchange: Exchange) -> None:
+        exchange.labels["who"] = Nameless()  # type: ignore[assignment]  # a plugin may do that
+
+    async with running(tmp_path, ManualClock()) as plugin:
+        for _ in range(600):  # more than a write-ahead file has room for at first
+            with pytest.raises(RuntimeError, match="planted"):
+                await plugin.around_exchange(make_exchange(), label)
+        status = await plugin.status()
+
+    assert status["ahead"]["bytes"] == 4 << 20
+
+
+async def test_an_attempt_cut_at_an_unknown_moment_may_have_been_sent(tmp_path: Path) -> None:
+    exchange = make_exchange()
+    exchange.attempts.append(AttemptRecord(endpoint="eu", region="eu", started_ms=1.0))
+
+    async def cut(attempt: Attempt) -> ResponseHead:
+        raise asyncio.CancelledError
+
+    async def call_next(exchange: Exchange) -> None:
+        await plugin.around_attempt(Attempt(exchange, make_endpoint("eu"), exchange.attempts[0]), cut)
+
+    async with running(tmp_path, ManualClock()) as plugin:
+        with pytest.raises(asyncio.CancelledError):
+            await plugin.around_exchange(exchange, call_next)
+
+    (record,) = records(tmp_path / "usage")
+    assert [attempt.sent for attempt in record.attempts] == [True]
+
+
+async def test_a_start_that_fails_holds_nothing(tmp_path: Path) -> None:
+    """A reload that was refused leaves the process running: the next one finds files and locks free."""
+
+    def descriptors() -> int:
+        return len(list(Path("/dev/fd").iterdir()))
+
+    await asyncio.to_thread(descriptors)  # the thread that starts use
+    before = descriptors()
+    for _ in range(3):
+        with largest_file(100), pytest.raises(OSError, match="too large: the usage log in ") as caught:
+            await UsageLog(UsageLog.Config(), make_services(state=tmp_path)).start()
+        assert str(tmp_path / "usage") in (caught.value.strerror or ""), "`weir serve` says that"
+    assert descriptors() == before
+
+    async with running(tmp_path, ManualClock()) as plugin:
+        status = await plugin.status()
+    assert (status["file"], status["ahead"]["file"]) == (FILE, "ahead-1.wal")
+
+
 async def test_a_file_that_is_full_is_followed_by_another(tmp_path: Path) -> None:
     async with running(tmp_path, ManualClock(), max_bytes=Bytes(1000)) as plugin:
         for number in range(2 * GROUP):

@@ -1,5 +1,6 @@
 """What a killed process left: each record once, the lost ones priced at their estimate, nothing dropped."""
 
+import errno
 import os
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ from plugins.usage_log.logger import render
 from plugins.usage_log.record import record_of
 from plugins.usage_log.slots import SLOT_BYTES, Kind
 from plugins.usage_log.write_ahead import WriteAhead
-from proxy import Charge, Outcome, Pricing, UsageRecord
+from proxy import Charge, Outcome, Prices, Pricing, UsageRecord
 from tests.plugins.usage_log.disk import largest_file
 from tests.support import ManualClock, make_exchange
 
@@ -46,9 +47,9 @@ ENDED = {"outcome": Outcome.COMPLETED, "status": 200}
 class Dead:
     """The journal and write-ahead file of a process; `die` leaves both as a kill does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, sync: bool = False) -> None:
         self.journal = a_journal(folder)
-        self.ahead = WriteAhead(folder, ManualClock(), structlog.get_logger(), chunk_slots=16)
+        self.ahead = WriteAhead(folder, ManualClock(), structlog.get_logger(), sync=sync, chunk_slots=16)
         self.ahead.open()
 
     def write(self, *lines: bytes) -> None:
@@ -59,18 +60,18 @@ class Dead:
         self.journal.close()
 
 
-def a_journal(folder: Path) -> Journal:
-    journal = Journal(folder, structlog.get_logger(), sync=False, max_bytes=1 << 30)
+def a_journal(folder: Path, **seams: Any) -> Journal:
+    journal = Journal(folder, structlog.get_logger(), sync=False, max_bytes=1 << 30, **seams)
     journal.open(NOW)
     return journal
 
 
-def recover(folder: Path) -> list[dict[str, Any]]:
+def recover(folder: Path, prices: Prices | None = None) -> list[dict[str, Any]]:
     """As `UsageLog` does at its start; what it logged."""
     journal = a_journal(folder)
     try:
         with capture_logs() as logs:
-            recovery.recover(folder, journal, Estimates(), structlog.get_logger(), NOW)
+            recovery.recover(folder, journal, prices or Estimates(), structlog.get_logger(), NOW)
     finally:
         journal.close()
     return [dict(log) for log in logs]
@@ -265,3 +266,106 @@ def test_a_usage_file_that_was_taken_away_is_said(tmp_path: Path) -> None:
         ("warning", "usage-2025-06-14.jsonl"),
         ("warning", "ahead-1.wal"),
     ]
+
+
+def test_garbage_in_the_usage_log_does_not_keep_the_gateway_from_starting(tmp_path: Path) -> None:
+    """A power cut may leave anything in pages that were never written."""
+    dead = Dead(tmp_path)
+    dead.ahead.put("x", line_of("x", **ENDED), Kind.ENDED)
+    dead.ahead.put("y", line_of("y", **ENDED), Kind.ENDED)
+    dead.write(b'{"id":"\xff\xfe","time":"x"}\n', b"\x00\x00\n", line_of("x", **ENDED))
+    dead.die()
+
+    (log,) = recover(tmp_path)
+
+    assert (log["ended"], log["written_before"]) == (1, 1)
+    assert (tmp_path / FILE).read_bytes().endswith(line_of("y", **ENDED))
+
+
+def test_a_hundred_starts_on_a_full_disk_lose_nothing(tmp_path: Path) -> None:
+    """Each notes where it was about to write; the notes must not outgrow their slot."""
+    dead = Dead(tmp_path)
+    for number in range(5):
+        dead.ahead.put(f"{number}", line_of(f"{number}", **ENDED), Kind.ENDED)
+    dead.die()
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    for _ in range(100):
+        journal = a_journal(tmp_path, write=full)
+        with pytest.raises(OSError, match="no space"):
+            recovery.recover(tmp_path, journal, Estimates(), structlog.get_logger(), NOW)
+        journal.close()
+
+    (log,) = recover(tmp_path)
+    assert log["ended"] == 5
+    assert records(tmp_path).keys() == {"0", "1", "2", "3", "4"}
+
+
+def test_notes_that_outgrow_their_slot_are_no_longer_trusted(tmp_path: Path) -> None:
+    dead = Dead(tmp_path)
+    dead.ahead.put("x", line_of("x", **ENDED), Kind.ENDED)
+    dead.ahead.put("y", line_of("y"), Kind.OPENING)
+    dead.write(line_of("x", **ENDED))
+    dead.die()
+    with (tmp_path / "ahead-1.wal").open("rb+") as file:
+        left = recovery.Left(file.fileno())
+        for number in range(200):
+            left.note(f"usage-2025-06-14.{number}.jsonl", 0)
+
+    (log,) = recover(tmp_path)
+
+    assert records(tmp_path).keys() == {"x", "y"}
+    assert (log["lost"], log["written_before"]) == (1, 1)
+
+
+def test_a_price_list_that_fails_does_not_keep_the_gateway_from_starting(tmp_path: Path) -> None:
+    class Broken:
+        def charge(self, record: UsageRecord) -> Charge:
+            raise ArithmeticError("planted")
+
+    dead = Dead(tmp_path)
+    dead.ahead.put("x", line_of("x"), Kind.OPENING)
+    dead.die()
+
+    logs = recover(tmp_path, Broken())
+
+    record = records(tmp_path)["x"]
+    assert (record.outcome, record.pricing, record.cost) == (Outcome.LOST, Pricing.UNPRICED, None)
+    assert [log["log_level"] for log in logs] == ["error", "warning"]
+
+
+def test_a_clock_that_was_set_back_doubles_nothing_after_a_restart_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record began on the 16th, by the clock of then, and was written to the file of the 15th."""
+    dead = Dead(tmp_path)
+    line = line_of("x", time="2025-06-16T00:00:01.000Z", **ENDED)
+    dead.ahead.put("x", line, Kind.ENDED)
+    dead.write(line)
+    dead.die()
+    monkeypatch.setattr(recovery, "boot_id", lambda: "another")
+
+    (log,) = recover(tmp_path)
+
+    assert (log["ended"], log["written_before"]) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", [Kind.OPENING, Kind.ENDED])
+def test_a_power_cut_that_kept_only_the_end_of_a_replaced_line(tmp_path: Path, kind: Kind) -> None:
+    """The kernel may have written the page of the old line, that it counts no more, and not the page of the new one."""
+    dead = Dead(tmp_path, sync=True)
+    dead.ahead.put("x", line_of("x"), Kind.OPENING)
+    file = tmp_path / "ahead-1.wal"
+    synced = file.read_bytes()
+    dead.ahead.put("x", line_of("x", status=200), kind)
+    new = file.read_bytes()
+    dead.die()
+    old_page = synced.index(b'"id":"x"') // SLOT_BYTES * SLOT_BYTES
+    page = slice(old_page, old_page + SLOT_BYTES)
+    file.write_bytes(synced[: page.start] + new[page] + synced[page.stop :])
+
+    recover(tmp_path)
+
+    assert records(tmp_path).keys() == {"x"}

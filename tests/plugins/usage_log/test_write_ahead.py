@@ -14,8 +14,9 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from plugins.usage_log.places import Place, Places, boot_id
 from plugins.usage_log.slots import ROOM_BYTES, SLOT_BYTES, Entry, Kind, read_back
-from plugins.usage_log.write_ahead import RETRY_SECONDS, Place, Places, WriteAhead, boot_id
+from plugins.usage_log.write_ahead import RETRY_SECONDS, WriteAhead
 from tests.plugins.usage_log.disk import largest_file
 from tests.support import ManualClock
 
@@ -140,6 +141,58 @@ async def test_arrivals_in_one_moment_grow_it_once(make: Make) -> None:
     assert ahead.size_bytes == 2 * SLOTS * SLOT_BYTES
 
 
+async def test_an_arrival_that_is_cut_while_room_is_made_does_not_have_it_made_twice(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two maps of one part of the file would hand out each of its slots twice."""
+    ahead = await make()
+    for _ in range(ROOM_FOR):
+        await ahead.enter()
+    pwrite, began, go_on = os.pwrite, threading.Event(), threading.Event()
+
+    def held(fd: int, data: bytes, offset: int) -> int:
+        began.set()
+        assert go_on.wait(60)
+        return pwrite(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", held)
+    cut = asyncio.ensure_future(ahead.enter())
+    await asyncio.to_thread(began.wait, 60)
+    cut.cancel()
+    others = asyncio.gather(*(ahead.enter() for _ in range(ROOM_FOR)))
+    for _ in range(1000):  # whoever would make room as well begins now
+        await asyncio.sleep(0)
+    go_on.set()
+    await others
+
+    assert ahead.size_bytes == (tmp_path / "ahead-1.wal").stat().st_size == 2 * SLOTS * SLOT_BYTES
+    for number in range(2 * SLOTS - 2):
+        assert ahead.put(f"{number}", b"line", Kind.OPENING)
+    assert len(lines(tmp_path / "ahead-1.wal")) == 2 * SLOTS - 2
+
+
+async def test_where_lines_outlive_a_power_cut_one_counts_until_the_next_is_on_the_disk(
+    make: Make, tmp_path: Path
+) -> None:
+    ahead = await make(sync=True)
+    file = tmp_path / "ahead-1.wal"
+    ahead.put("x", b"first", Kind.OPENING)
+    await ahead.synced("x")
+    ahead.put("x", b"second", Kind.OPENING)
+    assert [line for _, line in lines(file)] == [b"first", b"second"]
+
+    await ahead.synced("x")
+    assert [line for _, line in lines(file)] == [b"second"]
+
+    ahead.put("x", b"end", Kind.ENDED)
+    assert [line for _, line in lines(file)] == [b"second", b"end"]
+    ahead.done(["x"])
+    assert lines(file) == []
+    for number in range(SLOTS - 2):  # every slot is free again, once
+        assert ahead.put(f"{number}", b"line", Kind.ENDED)
+    assert not ahead.put("one more", b"line", Kind.ENDED)
+
+
 async def test_a_full_disk_lets_nobody_in_and_all_inside_settle(make: Make, tmp_path: Path) -> None:
     clock = ManualClock()
     ahead = await make(clock)
@@ -171,9 +224,9 @@ async def test_many_wait_for_one_sync(make: Make) -> None:
     for number in range(5):
         ahead.put(f"{number}", b"opening", Kind.OPENING)
 
-    await asyncio.gather(*(ahead.synced() for _ in range(5)))
+    await asyncio.gather(*(ahead.synced(f"{number}") for number in range(5)))
     assert len(syncs) == 1
-    await ahead.synced()
+    await ahead.synced("0")
     assert len(syncs) == 2
 
 
@@ -188,10 +241,10 @@ async def test_a_sync_that_began_before_a_line_is_not_its_own(make: Make) -> Non
 
     ahead = await make(sync_data=sync)
     ahead.put("1", b"opening", Kind.OPENING)
-    first = asyncio.ensure_future(ahead.synced())
+    first = asyncio.ensure_future(ahead.synced("1"))
     await asyncio.to_thread(began.wait, 60)
     ahead.put("2", b"opening", Kind.OPENING)
-    second = asyncio.ensure_future(ahead.synced())
+    second = asyncio.ensure_future(ahead.synced("2"))
     end.set()
     await asyncio.gather(first, second)
 
@@ -209,13 +262,13 @@ async def test_a_sync_that_fails_is_every_waiter_s_and_is_made_again(make: Make)
     ahead = await make(clock, sync_data=sync)
     ahead.put("1", b"opening", Kind.OPENING)
     with capture_logs() as logs:
-        failed = await asyncio.gather(ahead.synced(), ahead.synced(), return_exceptions=True)
+        failed = await asyncio.gather(ahead.synced("1"), ahead.synced("1"), return_exceptions=True)
         assert [type(error) for error in failed] == [OSError, OSError]
         assert "input/output" in (ahead.error or "")
         broken = False
         await retry(clock, lambda: ahead.error is None)
     assert [log["log_level"] for log in logs] == ["error", "warning"]
-    await ahead.synced()
+    await ahead.synced("1")
 
 
 async def test_a_file_taken_away_is_noticed(make: Make, tmp_path: Path) -> None:
