@@ -21,7 +21,7 @@ def test_it_says_where_it_listens_and_ends_clean(number: signal.Signals) -> None
         with urllib.request.urlopen(f"{url[0]}/v1beta/models?key=any") as response:
             assert response.headers["x-weir-simulator"] == "1"
         os.kill(process.pid, number)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == ""
 
 

@@ -264,7 +264,7 @@ def test_it_follows_from_before_the_first_file_through_half_lines_and_days(confi
         assert out.readline() == line("6")
 
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert err.read() == b""
 
 
@@ -275,7 +275,7 @@ def test_it_ends_quietly_when_its_reader_has_gone(config: Path, folder: Path) ->
         assert out.readline().startswith(b"2025-06-15 15:06:40Z  completed       200  studio/ada")
         out.close()
         append(file, line("2"))
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert err.read() == b""
 
 
