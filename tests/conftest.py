@@ -1,11 +1,16 @@
-"""What holds for every test: nothing blocks the loop, and no test leaves its logging to the next."""
+"""What holds for every test: nothing blocks the loop, no test leaves its logging to the next, Ctrl-C works."""
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
 import structlog
 from blockbuster import blockbuster_ctx
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background by a shell. Programs that a test starts would be as deaf to the Ctrl-C it sends them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
