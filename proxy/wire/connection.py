@@ -5,6 +5,7 @@ reached an endpoint, no record is written, and nothing of the request is echoed 
 """
 
 import logging
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -34,16 +35,14 @@ class Server(Door):
 class Connection(Visitor):
     """What the parser is fed, and what is said when it refuses it."""
 
-    _head: Head | None = None  # of the next request, while it comes
+    def __init__(self, door: Door, **kwargs: Any) -> None:
+        super().__init__(door, **kwargs)
+        self._head = Head()  # of the request that comes, or came last
 
     def data_received(self, data: bytes) -> None:
-        if self._head is None and self.between_requests:
+        if self.between_requests and self._head.over(self.body.total_bytes if self.body is not None else 0):
             self._head = Head()
-        if self._head is not None:
-            data = self._head.feed(data)
-            if self._head.ended:
-                self._head = None
-        super().data_received(data)
+        super().data_received(self._head.feed(data))
 
     def handle_error(
         self,

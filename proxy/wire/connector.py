@@ -2,11 +2,13 @@
 
 uvloop gives each TLS connection a buffer of 256 KiB and hands on as much at once: 1 MiB a stream whose caller reads
 slowly. So TLS is asyncio's own here, on either loop, and reads as much at once as a plain connection; that makes it
-0.5. It knows nothing of requests.
+0.5. An answer that nobody asked for ends its connection: it would be taken for that to the next request. Of requests it
+knows no more.
 """
 
 import asyncio
 from asyncio.sslproto import SSLProtocol
+from collections.abc import Container
 from functools import partial
 from typing import Any, cast
 
@@ -21,9 +23,39 @@ class Connection(Frugal, ResponseHandler):
 
     decrypts_little = True
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, intake: Intake, in_use: Container[ResponseHandler]) -> None:
         super().__init__(loop)
         self.intake = intake
+        self._in_use = in_use  # the connections that a request has; the others are idle
+
+    def data_received(self, data: bytes) -> None:
+        unasked = bool(data) and self not in self._in_use
+        if not unasked:
+            super().data_received(data)  # may end the answer, and with it the use
+            unasked = self not in self._in_use and self.should_close
+        if unasked:
+            self.abort()
+        elif self.transport is not None and self.transport.is_closing():
+            # For a bad chunk. Under TLS a close waits half a minute for the other side's, and the reader with it.
+            self.transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell who reads an answer's body, where aiohttp does not.
+
+        It tells nothing when it closed the connection for a bad chunk, and takes a reset for the end of a body that
+        ends with its connection.
+        """
+        body = self._payload
+        if exc is not None:
+            _break(body)
+        super().connection_lost(exc)
+        _break(body)
+
+
+def _break(body: object) -> None:
+    # of a WebSocket's frames it is another class, which aiohttp sees to
+    if isinstance(body, aiohttp.StreamReader) and not body.is_eof() and body.exception() is None:
+        body.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
 
 
 class _Tls(SSLProtocol):
@@ -35,7 +67,7 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._factory = cast(Any, partial(Connection, self._loop, Intake()))
+        self._factory = cast(Any, partial(Connection, self._loop, Intake(), self._acquired))
 
     async def _wrap_create_connection(  # type: ignore[override]
         self, factory: Any, *, req: aiohttp.ClientRequest, **kwargs: Any

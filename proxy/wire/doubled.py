@@ -26,35 +26,52 @@ class Head:
 
     Of a segment's end it holds back what may begin a name, at most a dozen bytes, until the next one: no head ends in
     them. Where our eye and the parser's could differ, at a line that ends otherwise, the parser refuses the request.
-
-    Attributes:
-        ended: all of it has passed. What follows is not looked at: bytes of a body are nobody's to change.
+    Once it has ended, what follows passes as it is: bytes of a body are nobody's to change.
     """
 
-    __slots__ = ("_count", "_held", "ended")
+    __slots__ = ("_behind", "_count", "_ended", "_held", "_last")
 
     def __init__(self) -> None:
         self._held = b""
         self._count = 0  # of the names that passed
-        self.ended = False
+        self._ended = False
+        self._behind = 0  # bytes that followed it
+        self._last = b""  # the last few bytes of all
+
+    def over(self, body_bytes: int) -> bool:
+        """Another head may begin, given that the requests that came are whole, the last with so many bytes of body.
+
+        A client that does not wait for answers may have sent the beginning of one more. It would have to end in
+        the middle, and not as a head ends, or a body in chunks.
+        """
+        return self._ended and (self._behind == body_bytes or self._last == _END)
 
     def feed(self, data: bytes) -> bytes:
         """What the parser is to get now."""
+        if self._ended:
+            self._follow(data)
+            return data
         if self._held:
             data = self._held + data
         end = data.find(_END)
-        self.ended = end >= 0
-        upto = end if self.ended else len(data) - _beginning(data)
-        self._held = b"" if self.ended else data[upto:]
+        self._ended = end >= 0
+        upto = end if self._ended else len(data) - _beginning(data)
+        self._held = b"" if self._ended else data[upto:]
+        if self._ended:
+            self._follow(data[end + len(_END) :])
         found = [match.start() + 2 for match in _FIELD.finditer(data, 0, upto)]
         unseen = found[0 if self._count else 1 :]
         self._count += len(found)
         if not unseen or self._count > _MOST:
-            return data if self.ended else data[:upto]
-        renamed = bytearray(data if self.ended else data[:upto])
+            return data if self._ended else data[:upto]
+        renamed = bytearray(data if self._ended else data[:upto])
         for start in unseen:
             renamed[start : start + len(_NAME)] = _NAME
         return bytes(renamed)
+
+    def _follow(self, data: bytes) -> None:
+        self._behind += len(data)
+        self._last = data[-len(_END) :] if len(data) >= len(_END) else (self._last + data)[-len(_END) :]
 
 
 def _beginning(data: bytes) -> int:

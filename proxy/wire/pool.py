@@ -53,10 +53,6 @@ class Answer:
         self._upload = upload
         self._patience = patience
         self._idle_seconds = idle_seconds
-        connection = response.connection
-        self._lost = connection.protocol.closed if connection is not None and connection.protocol is not None else None
-        if self._lost is not None:
-            self._lost.add_done_callback(self._break)
 
     @property
     def uploading(self) -> bool:
@@ -72,25 +68,39 @@ class Answer:
 
     def close(self) -> None:
         """Let go of it: the connection goes back to the pool if the body was read to its end, else it is cut."""
-        if self._lost is not None:
-            self._lost.remove_done_callback(self._break)
         if self._response.content.at_eof():
             self._response.release()
         else:
             self._response.close()
 
-    def _break(self, _: object) -> None:
-        """aiohttp tells the reader of a body nothing when a bad chunk made it close the connection."""
-        content = self._response.content
-        if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
+
+class _Upload(aiohttp.UploadTracker):
+    """Knows whether anything of a body left us; `bytes_written` forgets what was not asked for before a disconnect.
+
+    Private names of aiohttp, pinned by tests/wire/test_aiohttp_private.py.
+    """
+
+    began = False  # also by its end: a body of no bytes is whole with its last chunk
+
+    def _add_bytes(self, gen: int, size: int, wire_position: int) -> None:
+        self.began = True
+        super()._add_bytes(gen, size, wire_position)
+
+    def _attempt_finished(self, gen: int) -> None:
+        self.began = True
+        super()._attempt_finished(gen)
 
 
 class _Request(aiohttp.ClientRequest):
     async def write_bytes(self, writer: AbstractStreamWriter, conn: Any, content_length: int | None = None) -> None:
         """Wait after each piece, if the transport says so: aiohttp asks it only every 64 KiB."""
         writer.write = partial(writer.write, LIMIT=0)  # type: ignore[method-assign, call-arg]
-        await super().write_bytes(writer, conn, content_length)
+        try:
+            await super().write_bytes(writer, conn, content_length)
+        except aiohttp.ClientConnectionResetError:
+            pass  # at the very end, where aiohttp lets it pass: who reads the answer is told, and this task is nobody's
+        finally:
+            del writer.write  # it holds the writer
 
 
 class Pool:
@@ -143,7 +153,7 @@ class Pool:
         Errors of aiohttp are never shown: their text holds the URL.
         """
         assert self._session is not None, "the pool is not started"
-        upload = aiohttp.UploadTracker()
+        upload = _Upload()
         data = await self._data(fields, body)
         flex = flex or body.asks_for_flex
         body.moved = lambda: patience.extend(self._first_byte_seconds(flex=flex or body.asks_for_flex))
@@ -171,7 +181,7 @@ class Pool:
                 raise body.failure from None
             reason = "bad_answer" if isinstance(error, aiohttp.ClientResponseError | ValueError) else "disconnected"
             # A body that never left us proves that the request was not run; a request without one proves nothing.
-            raise EndpointFailed(reason, sent=not (body.exists and upload.bytes_written == 0)) from None
+            raise EndpointFailed(reason, sent=not body.exists or upload.began) from None
         return self._checked(response, upload, patience)
 
     async def dial(self, endpoint: Endpoint, target: str, fields: CIMultiDict[str], protocols: list[str]) -> Leg:

@@ -11,7 +11,14 @@ from cryptography.x509.oid import NameOID
 HOST = "weir.example"
 
 
-def write_pair(folder: Path, *, key: str = "key.pem", certificate: str = "cert.pem", password: bytes = b"") -> bytes:
+def write_pair(
+    folder: Path,
+    *,
+    key: str = "key.pem",
+    certificate: str = "cert.pem",
+    password: bytes = b"",
+    good_for: datetime.timedelta = datetime.timedelta(hours=1),
+) -> bytes:
     """A new key and a certificate of its own; the certificate's DER."""
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
@@ -22,8 +29,8 @@ def write_pair(folder: Path, *, key: str = "key.pem", certificate: str = "cert.p
         .issuer_name(name)
         .public_key(private.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now - datetime.timedelta(hours=2))
+        .not_valid_after(now + good_for)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
         .sign(private, hashes.SHA256())
     )

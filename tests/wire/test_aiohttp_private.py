@@ -383,3 +383,90 @@ def test_pauses_go_through_two_methods() -> None:
     protocol._resume_reading_for_buffer()
     protocol._loop.close()
     assert calls == ["pause", "resume"] * 2
+
+
+# --- BaseConnector._acquired, ResponseHandler._payload ------------------------------------------------------
+
+
+async def test_a_connection_is_among_the_acquired_while_a_request_has_it() -> None:
+    """`Connection.data_received` stands on the set staying the same, `connection_lost` on the payload."""
+    go_on = asyncio.Event()
+
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await upstream.read(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+            await go_on.wait()
+            writer.write(b"ok")
+
+    async with raw_upstream(script) as upstream, aiohttp.ClientSession() as session, asyncio.timeout(60):
+        assert session.connector is not None
+        in_use = session.connector._acquired
+        for _ in range(2):
+            go_on.clear()
+            response = await session.get(upstream.url)
+            (protocol,) = in_use
+            assert protocol._payload is response.content
+            go_on.set()
+            assert await response.read() == b"ok"
+            assert not in_use
+    assert upstream.connections == 1
+
+
+async def test_without_us_an_answer_nobody_asked_for_is_the_next_ones() -> None:
+    sent = asyncio.Event()
+
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upstream.read(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await sent.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray")
+        await upstream.read(reader)
+
+    async with raw_upstream(script) as upstream, aiohttp.ClientSession() as session, asyncio.timeout(60):
+        assert await (await session.get(upstream.url)).read() == b"ok"
+        assert session.connector is not None
+        (((protocol, _),),) = session.connector._conns.values()
+        sent.set()
+        while not protocol.should_close:
+            await asyncio.sleep(0)
+        assert await (await session.get(upstream.url)).read() == b"stray"
+
+
+# --- UploadTracker._add_bytes and _attempt_finished ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(("pieces", "calls"), [([b"", b"x"], ["bytes", "end"]), ([b""], ["end"])])
+async def test_a_tracker_is_told_of_bytes_and_of_the_end(pieces: list[bytes], calls: list[str]) -> None:
+    heard: list[str] = []
+
+    class Told(aiohttp.UploadTracker):
+        def _add_bytes(self, gen: int, size: int, wire_position: int) -> None:
+            heard.append("bytes")
+
+        def _attempt_finished(self, gen: int) -> None:
+            heard.append("end")
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    async with raw_upstream(_hang_up) as upstream, aiohttp.ClientSession() as session, asyncio.timeout(60):
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await session.post(upstream.url, data=body(), upload_tracker=Told())
+    assert heard == calls
+
+
+async def test_a_tracker_forgets_what_it_was_not_asked_for_before_a_disconnect() -> None:
+    async def script(_: RawUpstream, reader: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"x\r\n")
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.Event().wait()
+
+    tracker = aiohttp.UploadTracker()
+    async with raw_upstream(script) as upstream, aiohttp.ClientSession() as session, asyncio.timeout(60):
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await session.post(upstream.url, data=body(), upload_tracker=tracker)
+    assert tracker.bytes_written == 0

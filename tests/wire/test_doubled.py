@@ -22,7 +22,7 @@ RENAMED = TWICE.replace(b"User-Agent", b"X-Weir-U-A")
 
 def passed(*segments: bytes) -> bytes:
     head = Head()
-    return b"".join(segment if head.ended else head.feed(segment) for segment in segments)
+    return b"".join(map(head.feed, segments))
 
 
 def test_only_the_names_after_the_first_change() -> None:
@@ -39,11 +39,11 @@ def test_a_head_may_come_in_two_segments(at: int) -> None:
 
 def test_a_head_may_come_byte_by_byte() -> None:
     head = Head()
+    body_at = TWICE.index(b"\r\n\r\n") + 4
     for number in range(len(TWICE)):
         head.feed(TWICE[number : number + 1])
-        assert head.ended == (number + 1 >= TWICE.index(b"\r\n\r\n") + 4)
-        if head.ended:
-            break
+        assert head.over(0) == (number + 1 == body_at)
+    assert head.over(len(TWICE) - body_at)
     assert passed(*(TWICE[number : number + 1] for number in range(len(TWICE)))) == RENAMED
 
 
@@ -84,9 +84,52 @@ def test_what_is_held_back_is_little_and_passes_with_the_next(data: bytes, at: i
     head = Head()
     got = head.feed(data[:at])
     assert len(data[:at]) - len(got) <= 12
-    if not head.ended:
-        got += head.feed(data[at:] + b"\r\n\r\n")
-        assert len(got) == len(data) + 4
+    got += head.feed(data[at:] + b"\r\n\r\n")
+    assert len(got) == len(data) + 4
+
+
+FIRST = [
+    request_bytes(method="GET", close=False),
+    request_bytes("Content-Length: 2", body=b"hi", close=False),
+    request_bytes("Transfer-Encoding: chunked", body=b"2\r\nhi\r\n0\r\n\r\n", close=False),
+    request_bytes("Transfer-Encoding: chunked", body=b"2\r\nhi\r\n0\r\nTrailer: x\r\n\r\n", close=False),
+]
+PIPELINED = request_bytes("Content-Length: 35", close=False, body=b"x\r\nUser-Agent: y\r\nUser-Agent: zzz\r\n")
+
+
+@pytest.mark.parametrize("at", [0, 1, 20, 30, 60, 61, 62, 63, 64, 70, 90])
+@pytest.mark.parametrize("first", FIRST, ids=["no body", "length", "chunks", "trailer"])
+async def test_a_request_that_began_before_the_last_was_answered(
+    first: bytes, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of it is no head's beginning: its body is left alone, and no end of a segment is kept from it."""
+
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await upstream.read(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with raw_upstream(script) as upstream, gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+        reader, writer = await asyncio.open_connection(weir.host, weir.port)
+        (visitor,) = await visitors(weir)
+        async with asyncio.timeout(60):
+            writer.write(first + PIPELINED[:at])
+            await read_message(reader)
+            while visitor.answered < 1:
+                await asyncio.sleep(0)
+            writer.write(PIPELINED[at:])
+            await read_message(reader)
+        writer.close()
+    assert upstream.requests[1][1] == PIPELINED.partition(b"\r\n\r\n")[2]
+
+
+def test_another_head_may_begin_where_the_last_request_ends() -> None:
+    for request, body_bytes in zip(FIRST, (0, 2, 2, 2), strict=True):
+        for more, whole in ((b"", True), (b"GET / HTTP/1.1\r\nHost: h\r\n", False), (FIRST[0], True)):
+            head = Head()
+            head.feed(request)
+            head.feed(more)
+            assert head.over(body_bytes) == whole
 
 
 @pytest.mark.parametrize("early", [b"", b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"])
