@@ -11,7 +11,7 @@ import sys
 from kosoku import FailureError, run_fuzzingclient, run_fuzzingserver
 
 LEFT_OUT = ["9.*", "12.*", "13.*"]  # speed and size; compression, twice
-AT_ONCE = 32
+AT_ONCE = 8
 
 
 async def main(role: str, url: str = "") -> None:
