@@ -49,7 +49,7 @@ def end(exchange: Exchange) -> None:
 
 async def rounds(folder: Path, count: int, durability: str) -> list[float]:
     clock = SystemClock()
-    plugin = UsageLog(UsageLog.Config(durability=durability), make_services(clock=clock, state=folder))  # type: ignore
+    plugin = UsageLog(UsageLog.Config(durability=durability), make_services(clock=clock, state=folder))
     await plugin.start()
 
     async def with_it(exchange: Exchange) -> None:

@@ -24,7 +24,7 @@ _CUT = "…"
 _BYTES_PER_TEXT_TOKEN = 4
 
 
-def record_of(exchange: Exchange, ended_monotonic: float, teams: Teams | None = None) -> UsageRecord:
+def record_of(exchange: Exchange, ended_monotonic: float, teams: Teams) -> UsageRecord:
     """The record of an exchange that ended at that moment of the services' monotonic clock; without its charge."""
     request, principal, endpoint = exchange.request, exchange.principal, exchange.endpoint
     intent = exchange.intent_read
@@ -56,7 +56,7 @@ def record_of(exchange: Exchange, ended_monotonic: float, teams: Teams | None = 
         estimate=_estimate(exchange),
         asked_image_size=intent.image_size if intent else None,
         once=exchange.once,
-        price_list=teams.price_list(principal.team) if teams is not None and principal is not None else None,
+        price_list=teams.price_list(principal.team if principal else None),
         labels={name: _short(str(text), _LONGEST_LABEL) for name, text in exchange.labels.items()},
     )
 

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from plugins.usage_log.record import record_of
-from proxy import AttemptRecord, Outcome, Pricing, Usage, UsageState
+from proxy import AttemptRecord, Outcome, Pricing, Teams, Usage, UsageState
 from proxy.cli.usage import usage
 from proxy.cli.usage.scope import usage_folder
 from tests.support import make_endpoint, make_exchange
@@ -55,7 +55,7 @@ def line(id: str, *, second: int = 0, **fields: Any) -> bytes:
     exchange.id = id
     exchange.received_at += second
     exchange.status, exchange.outcome = 200, Outcome.COMPLETED
-    record = record_of(exchange, exchange.started + 0.1)
+    record = record_of(exchange, exchange.started + 0.1, Teams())
     for name, value in fields.items():
         setattr(record, name, value)
     return msgspec.json.encode(record) + b"\n"

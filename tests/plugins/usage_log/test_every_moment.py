@@ -24,7 +24,7 @@ from plugins.usage_log.logger import render
 from plugins.usage_log.record import record_of
 from plugins.usage_log.slots import ROOM_BYTES, Kind
 from plugins.usage_log.write_ahead import WriteAhead
-from proxy import Charge, Outcome, Pricing, UsageRecord
+from proxy import Charge, Outcome, Pricing, Teams, UsageRecord
 from tests.support import ManualClock, make_exchange
 
 NOW = 1_750_000_000.0
@@ -82,7 +82,7 @@ class Process:
         exchange.id = id
         if kind is Kind.ENDED:
             exchange.outcome = Outcome.COMPLETED
-        line = render(record_of(exchange, exchange.started))
+        line = render(record_of(exchange, exchange.started, Teams()))
         with self.moments.watched():
             assert self.ahead.put(id, line, kind)
         (self.moments.opened if kind is Kind.OPENING else self.moments.ended).add(id)

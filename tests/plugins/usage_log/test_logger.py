@@ -8,7 +8,7 @@ import pytest
 
 from plugins.usage_log.logger import record_logger
 from plugins.usage_log.record import record_of
-from proxy import Operation, Usage, UsageRecord
+from proxy import Operation, Teams, Usage, UsageRecord
 from tests.support import make_exchange
 
 SECRETS = [
@@ -27,7 +27,7 @@ class Kept(list[bytes]):
 
 def line_of(**fields: Any) -> bytes:
     exchange = make_exchange(team="studio")
-    record = record_of(exchange, exchange.started + 1)
+    record = record_of(exchange, exchange.started + 1, Teams())
     for name, value in fields.items():
         setattr(record, name, value)
     lines = Kept()
@@ -70,7 +70,7 @@ def test_a_credential_in_headers_and_query_is_not_in_the_line(secret: str) -> No
         operation=Operation("generateContent", model="m"),
     )
     lines = Kept()
-    record_logger(lines).write(record_of(exchange, exchange.started))
+    record_logger(lines).write(record_of(exchange, exchange.started, Teams()))
 
     assert secret.encode() not in lines[0]
     assert b"planted" not in lines[0]

@@ -32,7 +32,7 @@ def test_a_completed_exchange() -> None:
     relay.request_bytes, exchange.response_bytes = 592, 1100
     exchange.labels["plan"] = "flex"
 
-    record = record_of(exchange, exchange.started + 1.25)
+    record = record_of(exchange, exchange.started + 1.25, Teams())
 
     assert record.schema == SCHEMA_VERSION
     assert record.time == "2025-06-15T15:06:40.000Z"
@@ -52,7 +52,7 @@ def test_an_exchange_nobody_admitted_has_no_team_and_no_endpoint() -> None:
     exchange = make_exchange()
     exchange.refuse(401, "No.", reason="NO_CREDENTIAL")
 
-    record = record_of(exchange, exchange.started)
+    record = record_of(exchange, exchange.started, Teams())
 
     assert (record.team, record.subject, record.key_id) == (None, None, None)
     assert (record.endpoint, record.region, record.first_byte_ms) == (None, None, None)
@@ -63,7 +63,7 @@ def test_the_time_has_milliseconds_and_is_utc() -> None:
     exchange = make_exchange()
     exchange.received_at = 1_767_225_599.9999  # the last moment of a year does not become the next one
 
-    assert record_of(exchange, exchange.started).time == "2025-12-31T23:59:59.999Z"
+    assert record_of(exchange, exchange.started, Teams()).time == "2025-12-31T23:59:59.999Z"
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_the_time_has_milliseconds_and_is_utc() -> None:
 def test_the_path_holds_no_query_and_no_authority(target: str, path: str) -> None:
     exchange = make_exchange(target=target)
 
-    assert record_of(exchange, exchange.started).path == path
+    assert record_of(exchange, exchange.started, Teams()).path == path
 
 
 def test_what_a_caller_can_make_long_is_cut() -> None:
     exchange = make_exchange(target="/" + "p" * 16_000, operation=Operation("x", model="m" * 16_000))
     exchange.labels["note"] = "l" * 16_000
 
-    record = record_of(exchange, exchange.started)
+    record = record_of(exchange, exchange.started, Teams())
 
     assert record.path == "/" + "p" * 510 + "…"
     assert record.model == "m" * 127 + "…"
@@ -103,7 +103,7 @@ def test_what_a_caller_can_make_long_is_cut() -> None:
 def test_what_is_just_short_enough_is_whole() -> None:
     exchange = make_exchange(target="/" + "p" * 511, operation=Operation("x", model="m" * 128))
 
-    record = record_of(exchange, exchange.started)
+    record = record_of(exchange, exchange.started, Teams())
 
     assert (record.path, record.model) == ("/" + "p" * 511, "m" * 128)
 
@@ -145,13 +145,13 @@ def test_what_was_asked_for_stands_in_for_counts_that_are_missing(intent: Intent
     exchange = make_exchange(relay)
     exchange.attempts, exchange.intent_read = [RAN], intent
 
-    record = record_of(exchange, exchange.started)
+    record = record_of(exchange, exchange.started, Teams())
     assert (record.estimate, record.asked_image_size) == (estimate, intent and intent.image_size)
 
     exchange.usage_state = UsageState.PARTIAL
-    assert record_of(exchange, exchange.started).estimate == estimate
+    assert record_of(exchange, exchange.started, Teams()).estimate == estimate
     exchange.usage_state = UsageState.FINAL
-    assert record_of(exchange, exchange.started).estimate is None
+    assert record_of(exchange, exchange.started, Teams()).estimate is None
 
 
 @pytest.mark.parametrize("status", [None, 429])
@@ -161,7 +161,7 @@ def test_what_did_not_run_has_no_estimate(status: int | None) -> None:
     if status is not None:
         exchange.attempts = [AttemptRecord(endpoint="a", region="eu", started_ms=0.4, status=status, sent=True)]
 
-    assert record_of(exchange, exchange.started).estimate is None
+    assert record_of(exchange, exchange.started, Teams()).estimate is None
 
 
 def test_the_price_list_is_the_team_s_or_its_parent_s() -> None:

@@ -17,7 +17,7 @@ from plugins.usage_log.logger import render
 from plugins.usage_log.record import record_of
 from plugins.usage_log.slots import SLOT_BYTES, Kind
 from plugins.usage_log.write_ahead import WriteAhead
-from proxy import Charge, Outcome, Prices, Pricing, UsageRecord
+from proxy import Charge, Outcome, Prices, Pricing, Teams, UsageRecord
 from tests.plugins.usage_log.disk import largest_file
 from tests.support import ManualClock, make_exchange
 
@@ -35,7 +35,7 @@ class Estimates:
 
 def line_of(id: str, **fields: Any) -> bytes:
     exchange = make_exchange(team="studio")
-    record = record_of(exchange, exchange.started + 1)
+    record = record_of(exchange, exchange.started + 1, Teams())
     for name, value in ({"id": id} | fields).items():
         setattr(record, name, value)
     return render(record)
