@@ -7,14 +7,14 @@ pace is aiolimiter's leaky bucket, filled so that no window of `per`, wherever i
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from math import ceil
 from typing import Any, Literal
 
 import msgspec
 from aiolimiter import AsyncLimiter
 
-from proxy import Attempt, AttemptNext, Endpoint, EndpointFailed, Exchange, Plugin, ResponseHead, Seconds, Services
+from proxy import Attempt, Endpoint, EndpointFailed, Exchange, Plugin, Seconds, Services
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
@@ -63,14 +63,13 @@ class Pacing(Plugin):
         # A limiter belongs to the loop it is first used in; made here, it is not yet bound to any.
         self._buckets = {name: _Bucket(pace) for name, pace in config.endpoints.items()}
 
-    async def around_attempt(self, attempt: Attempt, call_next: AttemptNext) -> ResponseHead:
+    def before_attempt(self, attempt: Attempt) -> Awaitable[None] | None:
         bucket = self._buckets.get(attempt.endpoint.name)
-        if bucket is not None:
-            if bucket.waiting or not bucket.limiter.has_capacity():
-                await self._wait(bucket)
-            else:
-                await bucket.limiter.acquire()  # does not suspend: there is capacity
-        return await call_next(attempt)
+        if bucket is None:
+            return None
+        if bucket.waiting or not bucket.limiter.has_capacity():
+            return self._wait(bucket)
+        return bucket.limiter.acquire()  # does not suspend: there is capacity
 
     async def _wait(self, bucket: _Bucket) -> None:
         """Queue up, unless those ahead alone take longer than we may wait."""

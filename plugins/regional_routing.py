@@ -6,9 +6,12 @@ left, the answer is a 403, never another region. It asks no endpoint anything an
 """
 
 from math import inf
+from operator import attrgetter
 from random import Random
 
-from proxy import Endpoint, Exchange, ExchangeNext, NoConfig, Plugin, Refusal, Services
+from proxy import Endpoint, Exchange, NoConfig, Plugin, Refusal, Services, Team
+
+_by_priority = attrgetter("priority")
 
 
 class RegionalRouting(Plugin):
@@ -20,11 +23,11 @@ class RegionalRouting(Plugin):
     def __init__(self, config: NoConfig, services: Services, *, random: Random | None = None) -> None:
         super().__init__(config, services)
         self._random = random or Random()  # noqa: S311 - spreads load, keeps no secret
+        self._restricted = services.teams.derive(_restricted)
 
-    async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
+    def before_exchange(self, exchange: Exchange) -> None:
         self._keep_to_regions(exchange)
         self._order(exchange)
-        await call_next(exchange)
 
     async def explain(self, exchange: Exchange) -> list[str]:
         self._keep_to_regions(exchange)
@@ -41,21 +44,19 @@ class RegionalRouting(Plugin):
         principal = exchange.principal
         if principal is None:
             return
-        lineage = self.services.teams.lineage(principal.team)
-        if not lineage:
+        restricted = self._restricted(principal.team)
+        if restricted is None:
             message = f"Team {principal.team} is not configured at this gateway."
             raise exchange.refuse(403, message, reason="TEAM_UNKNOWN")
-        for team in lineage:
-            if team.regions:
-                keep = [endpoint for endpoint in exchange.candidates if endpoint.region in team.regions]
-                if len(keep) < len(exchange.candidates):
-                    exchange.narrow(keep, f"outside the regions of team {team.name} ({', '.join(team.regions)})")
-                    if not keep:
-                        raise self._nowhere(exchange, principal.team)
+        for team in restricted:
+            keep = [endpoint for endpoint in exchange.candidates if endpoint.region in team.regions]
+            if len(keep) < len(exchange.candidates):
+                exchange.narrow(keep, f"outside the regions of team {team.name} ({', '.join(team.regions)})")
+                if not keep:
+                    raise self._nowhere(exchange, principal.team, restricted)
 
-    def _nowhere(self, exchange: Exchange, name: str) -> Refusal:
-        restrictions = [set(team.regions) for team in self.services.teams.lineage(name) if team.regions]
-        allowed = sorted(set.intersection(*restrictions))
+    def _nowhere(self, exchange: Exchange, name: str, restricted: tuple[Team, ...]) -> Refusal:
+        allowed = sorted(set.intersection(*(set(team.regions) for team in restricted)))
         return exchange.refuse(
             403,
             f"Team {name} may be served only from {', '.join(allowed)}, and this route has no endpoint there."
@@ -65,11 +66,13 @@ class RegionalRouting(Plugin):
         )
 
     def _order(self, exchange: Exchange) -> None:
-        if len(exchange.candidates) < 2:
+        candidates = exchange.candidates
+        if len(candidates) < 2:
             return
         # A file, cache or batch exists in one account only: always look for it in the same order.
-        key = _by_priority if exchange.operation.account_bound else self._drawn
-        exchange.candidates = sorted(exchange.candidates, key=key)  # a new list: the old one may be shared
+        tied = len({endpoint.priority for endpoint in candidates}) < len(candidates)
+        key = self._drawn if tied and not exchange.operation.account_bound else _by_priority
+        exchange.candidates = sorted(candidates, key=key)  # a new list: the old one may be shared
 
     def _drawn(self, endpoint: Endpoint) -> tuple[int, float]:
         """Efraimidis and Spirakis, 2006: sorting by these keys is drawing by weight without putting back.
@@ -79,5 +82,5 @@ class RegionalRouting(Plugin):
         return endpoint.priority, self._random.expovariate(endpoint.weight) if endpoint.weight > 0 else inf
 
 
-def _by_priority(endpoint: Endpoint) -> tuple[int, float]:
-    return endpoint.priority, 0.0
+def _restricted(lineage: tuple[Team, ...]) -> tuple[Team, ...]:
+    return tuple(team for team in lineage if team.regions)

@@ -59,85 +59,44 @@ class Relay(Protocol):
         """Answer by ourselves. Does nothing but cut the connection if a head has gone out already."""
 
 
-class Exchange:
+class Exchange(msgspec.Struct, kw_only=True, eq=False):
     """One call. Plugins share facts through its fields; nobody keeps state of it elsewhere.
 
     Times: `received_at` is unix seconds; `started`, `first_byte` and `ended` are the clock's monotonic
     seconds, None until they happened.
     """
 
-    __slots__ = (
-        "attempts",
-        "candidates",
-        "charge",
-        "continuation",
-        "ended",
-        "endpoint",
-        "exclusions",
-        "first_byte",
-        "hides_usage",
-        "id",
-        "intent_read",
-        "labels",
-        "on_disconnect",
-        "once",
-        "operation",
-        "outcome",
-        "principal",
-        "reason",
-        "received_at",
-        "relay",
-        "reply_headers",
-        "request",
-        "response_bytes",
-        "route",
-        "started",
-        "status",
-        "usage",
-        "usage_state",
-    )
+    id: str
+    request: RequestHead
+    operation: Operation
+    relay: Relay
+    received_at: float
+    started: float
+    first_byte: float | None = None
+    ended: float | None = None
+    continuation: Continuation | Refusal | None = None  # of an upload; see `continued`
+    hides_usage: str | None = None  # what would keep its usage from the meter, unless the route allows it
+    route: str | None = None
+    on_disconnect: OnDisconnect = "drain"  # of the route: read on for the true usage, or hang up
+    candidates: list[Endpoint] = []  # a plugin may reorder or narrow
+    exclusions: list[Exclusion] = []
+    principal: Principal | None = None
+    reply_headers: list[tuple[str, str]] = []  # added to the head we send
+    attempts: list[AttemptRecord] = []
+    endpoint: Endpoint | None = None  # whose answer is relayed
+    status: int | None = None  # sent to the caller
+    outcome: Outcome = Outcome.LOST  # pessimistic: whoever learns better says so
+    reason: str | None = None
+    usage: Usage | None = None
+    usage_state: UsageState = UsageState.NONE
+    charge: Charge | None = None  # once the exchange has ended and was priced
+    once: str | None = None  # charged once under this name, such as that of a batch whose results were read
+    response_bytes: int = 0
+    labels: dict[str, str] = {}
+    intent_read: Intent | None = None
 
-    def __init__(
-        self,
-        *,
-        id: str,
-        request: RequestHead,
-        operation: Operation,
-        relay: Relay,
-        received_at: float,
-        started: float,
-        hides_usage: str | None = None,
-        continuation: Continuation | Refusal | None = None,
-        reply_headers: list[tuple[str, str]] | None = None,
-    ) -> None:
-        self.id = id
-        self.request = request
-        self.operation = operation
-        self.relay = relay
-        self.received_at = received_at
-        self.started = started
-        self.continuation = continuation  # of an upload; a Refusal where its address is no good: see `continued`
-        self.hides_usage = hides_usage  # what would keep its usage from the meter, unless the route allows it
-        self.first_byte: float | None = None
-        self.ended: float | None = None
-        self.route: str | None = None
-        self.on_disconnect: OnDisconnect = "drain"  # of the route: read on for the true usage, or hang up
-        self.candidates: list[Endpoint] = []  # a plugin may reorder or narrow
-        self.exclusions: list[Exclusion] = []
-        self.principal: Principal | None = None
-        self.reply_headers = [] if reply_headers is None else reply_headers  # added to the head we send
-        self.attempts: list[AttemptRecord] = []
-        self.endpoint: Endpoint | None = None  # whose answer is relayed
-        self.status: int | None = None  # sent to the caller
-        self.outcome = Outcome.LOST  # pessimistic: whoever learns better says so
-        self.reason: str | None = None
-        self.usage: Usage | None = None
-        self.usage_state = UsageState.NONE
-        self.charge: Charge | None = None  # once the exchange has ended and was priced
-        self.once: str | None = None  # charged once under this name, such as that of a batch whose results were read
-        self.response_bytes = 0
-        self.labels: dict[str, str] = {}
-        self.intent_read: Intent | None = None
+    def __repr__(self) -> str:
+        return f"Exchange({self.id})"  # its head holds a credential
 
     @property
     def request_bytes(self) -> int:
@@ -146,9 +105,10 @@ class Exchange:
     @property
     def model(self) -> str | None:
         """The model asked for, as far as it is known by now."""
-        if self.operation.model is None and self.intent_read is not None:
+        model = self.operation.model
+        if model is None and self.intent_read is not None:
             return self.intent_read.model
-        return self.operation.model
+        return model
 
     async def intent(self) -> Intent:
         """Read what the request asks for, once. Raises a 400 Refusal when the body is not what it must be."""
@@ -211,12 +171,9 @@ class Exchange:
         return refusal
 
 
-class Attempt:
+class Attempt(msgspec.Struct, eq=False):
     """One try at one endpoint. It ends at the response head, the last moment in which another may be tried."""
 
-    __slots__ = ("endpoint", "exchange", "record")
-
-    def __init__(self, exchange: Exchange, endpoint: Endpoint, record: AttemptRecord) -> None:
-        self.exchange = exchange
-        self.endpoint = endpoint
-        self.record = record
+    exchange: Exchange
+    endpoint: Endpoint
+    record: AttemptRecord

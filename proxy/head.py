@@ -4,31 +4,44 @@ Bytes are kept as they were sent; what reads them decodes. Part of the contract:
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
-RawHeaders = Sequence[tuple[bytes, bytes]]
+RawField = tuple[bytes, bytes]
+RawHeaders = Sequence[RawField]
 
 
 class Headers:
-    """Header fields as they came: order, case and repeats kept; looked up by name without case."""
+    """Header fields as they came: order, case and repeats kept; looked up by name without case.
 
-    __slots__ = ("raw",)
+    Attributes:
+        first: each name's first value, by the name's lower case.
+    """
+
+    __slots__ = ("first", "raw")
 
     def __init__(self, raw: RawHeaders) -> None:
         self.raw = raw
+        self.first = {name.lower(): value for name, value in reversed(raw)}
 
     def get(self, name: str) -> str | None:
         """The first field of that name, decoded as UTF-8 (undecodable bytes as surrogates)."""
-        wanted = name.lower().encode()
-        for key, value in self.raw:
-            if len(key) == len(wanted) and key.lower() == wanted:
-                return value.decode("utf-8", "surrogateescape")
-        return None
+        value = self.first.get(_folded(name))
+        return None if value is None else value.decode("utf-8", "surrogateescape")
 
     def get_all(self, name: str) -> list[str]:
-        wanted = name.lower().encode()
+        wanted = _folded(name)
+        if wanted not in self.first:
+            return []
+        if len(self.first) == len(self.raw):  # no name comes twice
+            return [self.first[wanted].decode("utf-8", "surrogateescape")]
         return [value.decode("utf-8", "surrogateescape") for key, value in self.raw if key.lower() == wanted]
+
+
+@lru_cache(maxsize=256)
+def _folded(name: str) -> bytes:
+    return name.lower().encode()
 
 
 class RequestHead(msgspec.Struct, frozen=True):

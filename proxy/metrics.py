@@ -1,33 +1,28 @@
 """What `/metrics` shows: counts and times of exchanges, in a Prometheus registry of our own.
 
-`app.py` makes one `Metrics`, calls `observe` once after each exchange, and serves `render`. Labels are bounded:
-a model's name is the caller's text, so it earns a label of its own only by an answer with counts, and only so many
-do: a 200 alone comes for names that no model has. No label ever holds a user. Nothing here reads a clock or a body.
+`app.py` makes one `Metrics`, calls `observe` once after each exchange, and serves `render`. Exchanges that are alike
+share a `Tally` of plain numbers; only a scrape makes series of them, since a series of the library's own costs a lock
+and a microsecond each time it is touched. Labels are bounded: a model's name is the caller's text, so it earns a label
+of its own only by an answer with counts, and only so many do: a 200 alone comes for names that no model has. No label
+ever holds a user. Nothing here reads a clock or a body.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from itertools import accumulate
 
-import msgspec
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from proxy.exchange import Exchange
 from proxy.price import Pricing
-from proxy.usage import Usage
+from proxy.tally import BUCKETS, Kind, KindTuple, Tally, Times
 from proxy.version import __version__
-
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each of ours, that nobody charts
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -35,8 +30,7 @@ MOST_NAMES = 200  # of models, of teams, of operations; the ones after share "ot
 OTHER = "other"
 NONE = "-"
 
-# Text answers in 0.3 to 10 s, a 4K image in 20 to 60, thinking models and video take minutes.
-BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+_BOUNDS = (*map(floatToGoString, BUCKETS), "+Inf")
 
 _SANE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:/-]{0,79}")
 
@@ -47,11 +41,9 @@ class Names:
     def __init__(self) -> None:
         self._kept: set[str] = set()
 
-    def label(self, name: str | None, *, earned: bool = True) -> str:
+    def label(self, name: str | None, *, earned: bool = True) -> str | None:
         """`earned` False: a name not seen before gets no label of its own by this exchange."""
-        if name is None:
-            return NONE
-        if name in self._kept:
+        if name is None or name in self._kept:
             return name
         if not earned or len(self._kept) >= MOST_NAMES or _SANE_NAME.fullmatch(name) is None:
             return OTHER
@@ -59,23 +51,7 @@ class Names:
         return name
 
 
-class Children(msgspec.Struct):
-    """The series of one route, team, model and operation. Looked up once: `labels()` costs a microsecond each."""
-
-    first_byte: Histogram
-    total: Histogram
-    input: Counter
-    cached: Counter
-    tool: Counter
-    output: Counter
-    thought: Counter
-    images: Counter
-    exchanges: dict[tuple[str, int | None], Counter]  # by outcome and status
-    costs: dict[str, Counter]  # by currency
-    prices: dict[str, Counter]
-
-
-class Metrics:
+class Metrics(Collector):
     """All series of one gateway process."""
 
     def __init__(
@@ -85,164 +61,144 @@ class Metrics:
         turned_away: Callable[[], int] = lambda: 0,
     ) -> None:
         """The three are asked at each scrape: exchanges and connections there are, connections refused so far."""
+        self._turned_away = turned_away
+        self._teams, self._models, self._operations = Names(), Names(), Names()
+        self._tallies: dict[KindTuple, Tally] = {}
+        self._attempts: dict[tuple[str, str | int | None], int] = defaultdict(int)  # by endpoint and result
+        self._pricing: dict[str | None, int] = dict.fromkeys((*Pricing, None), 0)
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         Gauge("weir_build_info", "The running version.", ["version"], registry=registry).labels(__version__).set(1)
         Gauge("weir_exchanges_in_flight", "Exchanges that have not ended.", registry=registry).set_function(in_flight)
         Gauge("weir_connections", "Open connections of callers.", registry=registry).set_function(connections)
-        registry.register(_TurnedAway(turned_away))
-        self._exchanges = Counter(
-            "weir_exchanges_total",
-            "Exchanges that ended; status is the one sent to the caller.",
-            ["route", "team", "model", "operation", "outcome", "status"],
-            registry=registry,
-        )
-        self._first_byte = Histogram(
-            "weir_first_byte_seconds",
-            "From the request head to the first byte of the answer.",
-            ["route", "operation"],
-            buckets=BUCKETS,
-            registry=registry,
-        )
-        self._total = Histogram(
-            "weir_exchange_seconds",
-            "From the request head to the last byte of the answer.",
-            ["route", "operation"],
-            buckets=BUCKETS,
-            registry=registry,
-        )
-        self._tokens = Counter(
-            "weir_tokens_total",
-            "Tokens that answers reported; cached ones are part of input too.",
-            ["team", "model", "kind"],
-            registry=registry,
-        )
-        self._images = Counter("weir_images_total", "Images in answers.", ["team", "model"], registry=registry)
-        # Sums of floats, to watch and to alert by; the exact amounts are in the usage log.
-        self._cost = Counter(
-            "weir_cost_total", "What Google charges us.", ["team", "model", "currency"], registry=registry
-        )
-        self._price = Counter(
-            "weir_price_total", "What teams are charged.", ["team", "model", "currency"], registry=registry
-        )
-        pricing = Counter(
-            "weir_pricing_total",
-            "Exchanges by what their amounts rest on; - where no usage log stood around them.",
-            ["pricing"],
-            registry=registry,
-        )
-        self._pricing = {word: pricing.labels(word or NONE) for word in (*Pricing, None)}
-        self._attempts = Counter(
-            "weir_attempts_total",
-            "Tries at an endpoint; result is the status of its answer, or why there was none.",
-            ["endpoint", "result"],
-            registry=registry,
-        )
-        self._teams, self._models, self._operations = Names(), Names(), Names()
-        self._children: dict[tuple[str, str, str, str], Children] = {}
-        self._attempt_children: dict[tuple[str, int | str | None], Counter] = {}
+        registry.register(self)
 
     def observe(self, exchange: Exchange) -> None:
         """Count an exchange that has ended. Its whole time is left out if `ended` is not set."""
-        children = self._children_of(exchange)
-        counter = children.exchanges.get((exchange.outcome, exchange.status))
-        if counter is None:
-            counter = self._exchange_child(exchange, children)
-        counter.inc()
+        principal, usage, charge = exchange.principal, exchange.usage, exchange.charge
+        team = None if principal is None else principal.team
+        # A plain tuple, equal to its `Kind`. What was kept for names as they are is bounded, as the names are.
+        kind = (exchange.route, team, exchange.model, exchange.operation.name, exchange.outcome, exchange.status)
+        tally = self._tallies.get(kind) or self._tally_of(Kind(*kind), earned=usage is not None)
+        tally.exchanges += 1
         if exchange.first_byte is not None:
-            children.first_byte.observe(exchange.first_byte - exchange.started)
+            tally.first_byte.add(exchange.first_byte - exchange.started)
         if exchange.ended is not None:
-            children.total.observe(exchange.ended - exchange.started)
+            tally.total.add(exchange.ended - exchange.started)
         for attempt in exchange.attempts:
-            result = attempt.error or attempt.status
-            child = self._attempt_children.get((attempt.endpoint, result))
-            if child is None:
-                child = self._attempts.labels(attempt.endpoint, NONE if result is None else str(result))
-                self._attempt_children[attempt.endpoint, result] = child
-            child.inc()
-        if exchange.usage is not None:
-            _count(exchange.usage, children)
-        self._count_charge(exchange, children)
+            self._attempts[attempt.endpoint, attempt.error or attempt.status] += 1
+        if usage is not None:
+            tally.add_usage(usage)
+        if charge is None:
+            self._pricing[None] += 1
+        else:
+            self._pricing[charge.pricing] += 1
+            tally.add_charge(charge)
 
     def render(self) -> bytes:
         """The text exposition format. Takes milliseconds with thousands of series; may run in a thread."""
         return generate_latest(self._registry)
 
-    def _children_of(self, exchange: Exchange) -> Children:
-        route = exchange.route or NONE
-        team, model = self._payer(exchange)
-        operation = self._operations.label(exchange.operation.name)
-        children = self._children.get((route, team, model, operation))
-        if children is None:
-            children = self._children[route, team, model, operation] = Children(
-                first_byte=self._first_byte.labels(route, operation),
-                total=self._total.labels(route, operation),
-                input=self._tokens.labels(team, model, "input"),
-                cached=self._tokens.labels(team, model, "cached"),
-                tool=self._tokens.labels(team, model, "tool"),
-                output=self._tokens.labels(team, model, "output"),
-                thought=self._tokens.labels(team, model, "thought"),
-                images=self._images.labels(team, model),
-                exchanges={},
-                costs={},
-                prices={},
-            )
-        return children
-
-    def _count_charge(self, exchange: Exchange, children: Children) -> None:
-        charge = exchange.charge
-        self._pricing[charge.pricing if charge is not None else None].inc()
-        if charge is None:
-            return
-        for amount, currency, known, counter in (
-            (charge.cost, charge.cost_currency, children.costs, self._cost),
-            (charge.price, charge.price_currency, children.prices, self._price),
-        ):
-            if not amount:
-                continue
-            child = known.get(currency)
-            if child is None:
-                child = known[currency] = counter.labels(*self._payer(exchange), currency)
-            child.inc(float(amount))
-
-    def _payer(self, exchange: Exchange) -> tuple[str, str]:
-        """Team and model, as the series have them."""
-        team = self._teams.label(exchange.principal.team if exchange.principal else None)
-        return team, self._models.label(exchange.model, earned=exchange.usage is not None)
-
-    def _exchange_child(self, exchange: Exchange, children: Children) -> Counter:
-        child = self._exchanges.labels(
-            exchange.route or NONE,
-            *self._payer(exchange),
-            self._operations.label(exchange.operation.name),
-            str(exchange.outcome),
-            NONE if exchange.status is None else str(exchange.status),
+    def _tally_of(self, kind: Kind, *, earned: bool) -> Tally:
+        bounded = kind._replace(
+            team=self._teams.label(kind.team),
+            model=self._models.label(kind.model, earned=earned),
+            operation=self._operations.label(kind.operation) or OTHER,
         )
-        children.exchanges[exchange.outcome, exchange.status] = child
-        return child
-
-
-class _TurnedAway(Collector):
-    """A counter that somebody else counts: the library has this for gauges only."""
-
-    def __init__(self, count: Callable[[], int]) -> None:
-        self._count = count
+        return self._tallies.setdefault(bounded, Tally())
 
     def collect(self) -> Iterator[Metric]:
-        text = "Connections refused because there were as many as there may be."
-        yield CounterMetricFamily("weir_connections_refused", text, value=self._count())
+        """The library's door for numbers that it does not keep itself. Called by `render`."""
+        tallies = [(Kind(*kind), tally) for kind, tally in self._tallies.copy().items()]
+        refused = "Connections refused because there were as many as there may be."
+        yield CounterMetricFamily("weir_connections_refused", refused, value=self._turned_away())
+        yield _counter(
+            "weir_exchanges",
+            "Exchanges that ended; status is the one sent to the caller.",
+            Kind._fields,
+            ((kind, tally.exchanges) for kind, tally in tallies),
+        )
+        yield _histogram(
+            "weir_first_byte_seconds",
+            "From the request head to the first byte of the answer.",
+            ((kind, tally.first_byte) for kind, tally in tallies),
+        )
+        yield _histogram(
+            "weir_exchange_seconds",
+            "From the request head to the last byte of the answer.",
+            ((kind, tally.total) for kind, tally in tallies),
+        )
+        yield _counter(
+            "weir_tokens",
+            "Tokens that answers reported; cached ones are part of input too.",
+            ("team", "model", "kind"),
+            (
+                ((kind.team, kind.model, word), tokens)
+                for kind, tally in tallies
+                for word, tokens in tally.tokens.items()
+            ),
+        )
+        yield _counter(
+            "weir_images",
+            "Images in answers.",
+            ("team", "model"),
+            (((kind.team, kind.model), tally.images) for kind, tally in tallies),
+        )
+        # To watch and to alert by; the exact amounts are in the usage log.
+        yield _counter(
+            "weir_cost",
+            "What Google charges us.",
+            ("team", "model", "currency"),
+            (((kind.team, kind.model, of), sum_) for kind, tally in tallies for of, sum_ in tally.costs.copy().items()),
+        )
+        yield _counter(
+            "weir_price",
+            "What teams are charged.",
+            ("team", "model", "currency"),
+            (
+                ((kind.team, kind.model, of), sum_)
+                for kind, tally in tallies
+                for of, sum_ in tally.prices.copy().items()
+            ),
+        )
+        yield _counter(
+            "weir_pricing",
+            "Exchanges by what their amounts rest on; - where no usage log stood around them.",
+            ("pricing",),
+            (((word,), count) for word, count in self._pricing.items()),
+        )
+        yield _counter(
+            "weir_attempts",
+            "Tries at an endpoint; result is the status of its answer, or why there was none.",
+            ("endpoint", "result"),
+            self._attempts.copy().items(),
+        )
 
 
-def _count(usage: Usage, children: Children) -> None:
-    if usage.input_tokens:
-        children.input.inc(usage.input_tokens)
-    if usage.cached_tokens:
-        children.cached.inc(usage.cached_tokens)
-    if usage.tool_tokens:
-        children.tool.inc(usage.tool_tokens)
-    if usage.output_tokens:
-        children.output.inc(usage.output_tokens)
-    if usage.thought_tokens:
-        children.thought.inc(usage.thought_tokens)
-    if usage.images:
-        children.images.inc(usage.images)
+def _counter(
+    name: str, text: str, labels: tuple[str, ...], counted: Iterable[tuple[tuple[object, ...], int | Decimal]]
+) -> Metric:
+    """A family of counters; amounts of the same labels are summed."""
+    sums: dict[tuple[object, ...], int | Decimal] = {}
+    for key, amount in counted:
+        sums[key] = amount + sums.get(key, 0)
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, total in sums.items():
+        family.add_metric([_text(part) for part in key], float(total))
+    return family
+
+
+def _histogram(name: str, text: str, counted: Iterable[tuple[Kind, Times]]) -> Metric:
+    """A family of histograms by route and operation."""
+    sums: dict[tuple[str | None, str], Times] = defaultdict(Times)
+    for kind, times in counted:
+        sums[kind.route, kind.operation].merge(times)
+    family = HistogramMetricFamily(name, text, labels=("route", "operation"))
+    for key, total in sums.items():
+        buckets = list(zip(_BOUNDS, accumulate(total.counts), strict=True))
+        family.add_metric([_text(part) for part in key], buckets, total.seconds)
+    return family
+
+
+def _text(label: object) -> str:
+    return NONE if label is None else str(label)

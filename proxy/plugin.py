@@ -91,9 +91,20 @@ class Plugin:
     async def stop(self) -> None:
         """Undo `start`. Runs once, after the last exchange that may use the plugin."""
 
+    def before_exchange(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Decide before the rest of the chain runs, with nothing to do afterwards: mark the exchange, or raise.
+
+        Returns None, or what must be awaited first where the answer is not at hand.
+        """
+        return None
+
     async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
         """Wrap the whole exchange. `await call_next(exchange)` returns after the last byte."""
         await call_next(exchange)
+
+    def before_attempt(self, attempt: Attempt) -> Awaitable[None] | None:
+        """As `before_exchange`, for one try at one endpoint."""
+        return None
 
     async def around_attempt(self, attempt: Attempt, call_next: AttemptNext) -> ResponseHead:
         """Wrap one try. `await call_next(attempt)` returns at the response head."""

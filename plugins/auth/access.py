@@ -11,27 +11,43 @@ from proxy import Exchange, Refusal, Team
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1: they change nothing and run nothing
 
+_MAX_PASSED = 256  # a pattern may allow any text a caller thinks of
 
-async def check_model(exchange: Exchange, lineage: Sequence[Team]) -> None:
-    """Raises the 403 of the first team that does not allow what is asked for."""
-    restricted = [team for team in lineage if team.models]
-    if not restricted:
-        return
-    operation = exchange.operation
-    models = {operation.model} if operation.model is not None else set()
-    if operation.model_in_body:
-        model = (await exchange.intent()).model
-        if model is None:
-            raise _unknown(exchange, restricted[0])
-        models.add(model)
-    if not models and (operation.generates or _may_do_anything(exchange)):
-        raise _unknown(exchange, restricted[0])
-    for team in restricted:
-        for model in sorted(models):
-            if not team.allows_model(model):
-                raise exchange.refuse(
-                    403, f'Team "{team.name}" may not use the model "{model}".', reason="MODEL_NOT_ALLOWED"
-                )
+
+class Access:
+    """What one team, by itself and its parents, may use."""
+
+    __slots__ = ("_passed", "restricted")
+
+    def __init__(self, lineage: Sequence[Team]) -> None:
+        self.restricted = tuple(team for team in lineage if team.models)
+        self._passed: set[str] = set()  # models that all of them were found to allow
+
+    async def check(self, exchange: Exchange) -> None:
+        """Raises the 403 of the first team that does not allow what is asked for."""
+        if not self.restricted:
+            return
+        operation = exchange.operation
+        models = {operation.model} if operation.model is not None else set()
+        if operation.model_in_body:
+            model = (await exchange.intent()).model
+            if model is None:
+                raise _unknown(exchange, self.restricted[0])
+            models.add(model)
+        if not models and (operation.generates or _may_do_anything(exchange)):
+            raise _unknown(exchange, self.restricted[0])
+        if not models <= self._passed:
+            self._check(exchange, models)
+
+    def _check(self, exchange: Exchange, models: set[str]) -> None:
+        for team in self.restricted:
+            for model in sorted(models):
+                if not team.allows_model(model):
+                    raise exchange.refuse(
+                        403, f'Team "{team.name}" may not use the model "{model}".', reason="MODEL_NOT_ALLOWED"
+                    )
+        if len(self._passed) < _MAX_PASSED:
+            self._passed |= models
 
 
 def _may_do_anything(exchange: Exchange) -> bool:

@@ -5,10 +5,10 @@ other road. Refusals carry Google's words, which SDKs know (Gemini fact 3). Call
 credential is bad; why, for whom to mend it, is in the log, without the credential.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar
 
-from plugins.auth.access import check_model
+from plugins.auth.access import Access
 from plugins.auth.claims import NotMapped
 from plugins.auth.credential import Credential, Problem, find
 from plugins.auth.issuer_keys import IssuerUnavailable
@@ -16,7 +16,7 @@ from plugins.auth.keyring import Keyring
 from plugins.auth.settings import AuthConfig, check
 from plugins.auth.token import InvalidToken, claimed_issuer
 from plugins.auth.token_verifier import TokenVerifier
-from proxy import Exchange, ExchangeNext, Plugin, Principal, Refusal, Services
+from proxy import Exchange, Plugin, Principal, Refusal, Services
 
 _NO_CREDENTIAL = (
     "Method doesn't allow unregistered callers (callers without established identity). "
@@ -39,6 +39,7 @@ class Auth(Plugin):
         super().__init__(config, services)
         self._keyring = Keyring(config.keys, services) if config.keys is not None else None
         self._tokens = TokenVerifier(config.issuers, services)
+        self._access = services.teams.derive(Access)
 
     async def start(self) -> None:
         if self._keyring is not None:
@@ -48,12 +49,24 @@ class Auth(Plugin):
     async def stop(self) -> None:
         await self._tokens.stop()
 
-    async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
-        await self._admit(exchange)
-        await call_next(exchange)
+    def before_exchange(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Who calls, and that they may. What a busy caller sends again and again is known without a wait."""
+        principal = self._of_upload(exchange) if exchange.continuation is not None else None
+        if principal is None:
+            credential = find(exchange.request)
+            if isinstance(credential, Problem):
+                raise self._refuse_problem(exchange, credential)
+            principal = self._tokens.recall(credential.value)
+            if principal is None:
+                return self._admit_unknown(exchange, credential)
+        return self._admit(exchange, principal)
 
     async def explain(self, exchange: Exchange) -> list[str]:
-        principal = await self._admit(exchange)
+        waits = self.before_exchange(exchange)
+        if waits is not None:
+            await waits
+        principal = exchange.principal
+        assert principal is not None, "else it was refused"
         how = f"team key {principal.key_id}" if principal.key_id else f"token of {principal.subject}"
         lineage = self.services.teams.lineage(principal.team)
         lists = [f"{', '.join(team.models)} ({team.name})" for team in lineage if team.models]
@@ -64,31 +77,32 @@ class Auth(Plugin):
         keys = {"keys": self._keyring.status()} if self._keyring is not None else {}
         return keys | self._tokens.status()
 
-    async def _admit(self, exchange: Exchange) -> Principal:
-        principal = await self._identify(exchange)
+    def _admit(self, exchange: Exchange, principal: Principal) -> Awaitable[None] | None:
         exchange.principal = principal  # before the next checks: the record of a refusal says who, too
-        lineage = self.services.teams.lineage(principal.team)
-        if not lineage:
+        access = self._access(principal.team)
+        if access is None:
             why = f"team {principal.team} is not in the routes file"
             raise self._refuse_teamless(exchange, why, subject=principal.subject)
-        await check_model(exchange, lineage)
-        return principal
+        return access.check(exchange) if access.restricted else None
 
-    async def _identify(self, exchange: Exchange) -> Principal:
+    async def _admit_unknown(self, exchange: Exchange, credential: Credential) -> None:
+        waits = self._admit(exchange, await self._identify(exchange, credential))
+        if waits is not None:
+            await waits
+
+    def _of_upload(self, exchange: Exchange) -> Principal | None:
+        """The pieces of an upload come without a credential (Gemini fact 1.2): its sealed address stands for it."""
         continued = exchange.continued()
-        if continued is not None and continued.principal is not None:
-            # The pieces of an upload come without a credential (Gemini fact 1.2): its sealed address stands for it.
-            return continued.principal
-        credential = find(exchange.request)
-        if isinstance(credential, Problem):
-            raise self._refuse_problem(exchange, credential)
+        return continued.principal if continued is not None else None
+
+    async def _identify(self, exchange: Exchange, credential: Credential) -> Principal:
         if credential.is_token:
             return await self._identify_token(exchange, credential)
         return await self._identify_key(exchange, credential)
 
     async def _identify_key(self, exchange: Exchange, credential: Credential) -> Principal:
         key = await self._keyring.find(credential.value) if self._keyring is not None else None
-        state = key.state(self._keyring.now()) if key is not None and self._keyring is not None else "unknown"
+        state = self._keyring.state(key) if key is not None and self._keyring is not None else "unknown"
         if key is None or state != "live":
             self._log(exchange, f"{state}_key", key_id=key.id if key else None, team=key.team if key else None)
             localized = "type.googleapis.com/google.rpc.LocalizedMessage"

@@ -18,8 +18,8 @@ from proxy import RequestHead
 QUERY_PARAMETERS = frozenset({"key", "access_token", "oauth_token"})
 
 # RFC 7515 section 7.1. The third part is empty in an unsigned token, which must be refused as the token
-# it claims to be. Team keys have no dots.
-_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+# it claims to be. Team keys have no dots. Possessive: no letter of a key is looked at twice.
+_JWT = re.compile(r"[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]*+")
 
 
 class Problem(Enum):
@@ -46,26 +46,30 @@ class Credential(msgspec.Struct, frozen=True):
 
 def find(request: RequestHead) -> Credential | Problem:
     """The request's credential, or what is wrong with the ones it has. An empty one is none."""
-    found = {value for value in request.headers.get_all("x-goog-api-key") if value}
-    found |= _in_query(request.query)
+    found = [value for value in request.headers.get_all("x-goog-api-key") if value]
+    if "?" in request.target:
+        found += _in_query(request.query)
     for field in request.headers.get_all("authorization"):
         scheme, _, value = field.strip().partition(" ")
         if not scheme:
             continue
         if scheme.lower() != "bearer":  # RFC 9110 section 11.1: schemes have no case
             return Problem.SCHEME
-        if value.strip():
-            found.add(value.strip())
-    if len(found) > 1:
-        return Problem.SEVERAL
-    return Credential(found.pop()) if found else Problem.NONE
+        value = value.strip()
+        if value:
+            found.append(value)
+    if not found:
+        return Problem.NONE
+    return Credential(found[0]) if len(found) == 1 or len(set(found)) == 1 else Problem.SEVERAL
 
 
-def _in_query(query: str) -> set[str]:
+def _in_query(query: str) -> list[str]:
     """Values of credential parameters; names are decoded as well, since `k%65y` is `key` to Google."""
-    pairs = (part.partition("=") for part in query.split("&"))
-    return {
-        unquote_plus(value)
-        for name, _, value in pairs
-        if value and unquote_plus(name).removeprefix("$") in QUERY_PARAMETERS
-    }
+    found = []
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if "%" in name:
+            name = unquote_plus(name)
+        if value and name.removeprefix("$") in QUERY_PARAMETERS:
+            found.append(unquote_plus(value))
+    return found

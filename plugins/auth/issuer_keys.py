@@ -42,6 +42,7 @@ class IssuerKeys:
         self._log = services.log.bind(issuer=settings.issuer)
         self._jwks_url = settings.jwks_url
         self._keys: KeySet | None = None
+        self._thumbprints: frozenset[str] = frozenset()  # of these keys
         self._fetched_at = 0.0
         self._lifetime_seconds = _LIFETIME_SECONDS
         self._failures = 0
@@ -68,6 +69,10 @@ class IssuerKeys:
         if self._keys is None or self._age() > _STALE_SECONDS:
             raise IssuerUnavailable(self._error or "keys not fetched yet")
         return self._keys
+
+    def vouch_for(self, thumbprint: str) -> bool:
+        """Whether a key is (still) one of the issuer's, as far as that is known now."""
+        return thumbprint in self._thumbprints and self._clock.monotonic() - self._fetched_at <= _STALE_SECONDS
 
     async def fitting(self, algorithm: str, kid: str | None) -> tuple[PublicKey, ...]:
         """Keys that may have signed such a token, asking the provider again if none does and it is time."""
@@ -137,6 +142,7 @@ class IssuerKeys:
         if self._keys != keys:
             self._log.info("issuer_keys_loaded", keys=len(keys.keys), skipped=keys.skipped)
         self._keys = keys
+        self._thumbprints = frozenset(key.thumbprint for key in keys.keys)
         self._fetched_at = self._clock.monotonic()
         self._lifetime_seconds = _lifetime_seconds(answer)
         self._failures = 0

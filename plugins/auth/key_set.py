@@ -52,9 +52,6 @@ class KeySet(msgspec.Struct, frozen=True):
         able = (key for key in self.keys if algorithm in key.algorithms and kid in (None, key.kid))
         return tuple(able)[:_MAX_TRIES]
 
-    def holds(self, thumbprint: str) -> bool:
-        return any(key.thumbprint == thumbprint for key in self.keys)
-
 
 def parse(body: bytes) -> KeySet:
     """Read a JWK set. Raises ValueError when it is none, or has no key that could be used.

@@ -22,6 +22,7 @@ import tomli_w
 
 _HEADER = "# Team keys, by hash. Written by `weir keys`; a running gateway sees changes within a second or two.\n\n"
 
+KeyState = Literal["live", "expired", "revoked"]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -36,7 +37,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     revoked: Moment | None = None  # present: refused, whatever the time
     note: str | None = None
 
-    def state(self, now: datetime) -> Literal["live", "expired", "revoked"]:
+    def state(self, now: datetime) -> KeyState:
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and self.expires <= now else "live"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from cachetools import TLRUCache
+from cachetools import FIFOCache
 
 from plugins.auth.claims import subject_of, team_of
 from plugins.auth.issuer_keys import IssuerKeys
@@ -27,7 +27,7 @@ _Checked = tuple[dict[str, Any], str]  # claims, and the thumbprint of the key t
 
 class _Remembered(msgspec.Struct, frozen=True):
     principal: Principal
-    issuer: str
+    keys: IssuerKeys
     thumbprint: str  # of the key that verified it
     expires_at: float
 
@@ -39,10 +39,8 @@ class TokenVerifier:
         self._clock = services.clock
         self._issuers = {issuer.issuer: IssuerKeys(issuer, services) for issuer in issuers}
         # By SHA-256 of the whole token, signature and issuer included: a cache keyed by a part of it let
-        # callers become one another (CVE-2026-35030). Never longer than the token's own `exp`.
-        self._remembered: TLRUCache[bytes, _Remembered] = TLRUCache(
-            maxsize=_MAX_REMEMBERED, ttu=lambda _, entry, __: entry.expires_at, timer=services.clock.time
-        )
+        # callers become one another (CVE-2026-35030). The one verified longest ago gives way: it runs out first.
+        self._remembered: FIFOCache[bytes, _Remembered] = FIFOCache(_MAX_REMEMBERED)
         self._verified = 0  # by signature; one that is remembered does not count again
 
     async def start(self) -> None:
@@ -52,12 +50,21 @@ class TokenVerifier:
         for keys in self._issuers.values():
             await keys.stop()
 
+    def recall(self, token: str) -> Principal | None:
+        """Who sent it, if it was verified before, has not run out, and its key is still the issuer's."""
+        if "." not in token:
+            return None  # a team key: not worth a hash
+        digest = _digest(token)
+        remembered = self._remembered.get(digest)
+        if remembered is None:
+            return None
+        if self._clock.time() < remembered.expires_at and remembered.keys.vouch_for(remembered.thumbprint):
+            return remembered.principal
+        del self._remembered[digest]
+        return None
+
     async def verify(self, token: str) -> Principal:
         """Who sent it. Raises InvalidToken, IssuerUnavailable, or NotMapped."""
-        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        remembered = self._remembered.get(digest)
-        if remembered is not None and self._issuers[remembered.issuer].current().holds(remembered.thumbprint):
-            return remembered.principal
         unverified = read(token)
         keys = self._issuers.get(unverified.issuer)
         if keys is None:
@@ -67,7 +74,7 @@ class TokenVerifier:
         claims, thumbprint = await self._check(unverified, keys)
         self._verified += 1
         principal = Principal(subject_of(claims, settings.subject), team_of(claims, settings.team))
-        self._remembered[digest] = _Remembered(principal, settings.issuer, thumbprint, float(claims["exp"]))
+        self._remembered[_digest(token)] = _Remembered(principal, keys, thumbprint, float(claims["exp"]))
         return principal
 
     def status(self) -> dict[str, Any]:
@@ -95,3 +102,7 @@ class TokenVerifier:
             except BadSignature:  # the next one may fit
                 continue
         return None
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

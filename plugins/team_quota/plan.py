@@ -1,8 +1,10 @@
 """Which counters an exchange of a team is held to: the team's limits and every parent's.
 
-`TeamQuota` makes a `Plan` once for each lineage and configuration. It decides no amount of tokens or images:
-those depend on the request.
+`TeamQuota` has one `Plan` made for each team and configuration. It decides no amount of tokens or images: those
+depend on the request.
 """
+
+from collections.abc import Mapping
 
 import msgspec
 
@@ -23,9 +25,9 @@ class Rule(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """A lineage's rules."""
 
-    lineage: tuple[Team, ...]
     rules: dict[str, Rule]  # by counter
     calls: tuple[Take, ...]  # requests and concurrency: one each, the same for every exchange
+    called: Mapping[str, int]  # what remains of them once an endpoint was tried
     tokens: tuple[Rule, ...]
     images: tuple[Rule, ...]
 
@@ -42,9 +44,9 @@ def rules_of(team: Team) -> list[Rule]:
 def plan_of(lineage: tuple[Team, ...]) -> Plan:
     rules = [rule for team in lineage for rule in rules_of(team)]
     return Plan(
-        lineage=lineage,
         rules={rule.counter: rule for rule in rules},
         calls=tuple(rule.take(1) for rule in rules if rule.limit.unit in ("requests", "concurrent")),
+        called={rule.counter: 1 for rule in rules if rule.limit.unit == "requests"},
         tokens=tuple(rule for rule in rules if rule.limit.unit == "tokens"),
         images=tuple(rule for rule in rules if rule.limit.unit == "images"),
     )

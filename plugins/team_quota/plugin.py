@@ -5,8 +5,7 @@ short of; checking first and counting afterwards lets all of them pass. It refus
 guess a model's name, or to count what no limit is set for.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ import msgspec
 from plugins.team_quota.plan import Plan, plan_of, rules_of
 from plugins.team_quota.refusal import REFUSED_BY, refusal
 from plugins.team_quota.reservation import depends_on_body, sized_takes
-from plugins.team_quota.settlement import amounts_used
+from plugins.team_quota.settlement import amounts_used, calls_used
 from proxy import Denied, Exchange, ExchangeNext, Plugin, Seconds, Services, Take
 
 
@@ -37,20 +36,27 @@ class TeamQuota(Plugin):
             raise ValueError(f"default_output_tokens: expected 0 or more, found {config.default_output_tokens}")
         if config.lease <= 0:
             raise ValueError("lease: expected a duration longer than 0s")
-        self._plans: dict[str, Plan] = {}
+        self._plan_of = services.teams.derive(plan_of)
 
     async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
         plan = self._plan(exchange)
+        if not plan.calls:
+            await self._sized(exchange, plan, call_next)
+            return
         # One call first: whoever may make none now must not have us read a body for it.
-        async with self._granted(exchange, plan, plan.calls):
-            sized = await self._sized(exchange, plan)
-            async with self._granted(exchange, plan, sized):
-                await call_next(exchange)
+        store = self.services.store
+        grant = await store.take(plan.calls, lease_seconds=self.config.lease)
+        if isinstance(grant, Denied):
+            raise refusal(exchange, plan.rules[grant.take.counter], grant)
+        try:
+            await self._sized(exchange, plan, call_next)
+        finally:
+            await store.settle(grant, calls_used(exchange, plan))
 
     async def explain(self, exchange: Exchange) -> list[str]:
         plan = self._plan(exchange)
         lines = []
-        for take in (*plan.calls, *await self._sized(exchange, plan)):
+        for take in (*plan.calls, *await self._sizes(exchange, plan)):
             rule = plan.rules[take.counter]
             used = await self.services.store.used(take)
             if used + take.amount > take.ceiling:
@@ -69,33 +75,32 @@ class TeamQuota(Plugin):
         return status
 
     def _plan(self, exchange: Exchange) -> Plan:
-        """The lineage's plan; a reload brings new teams, hence another lineage and a new plan."""
-        team = exchange.principal.team if exchange.principal else ""
-        lineage = self.services.teams.lineage(team)
-        if not lineage:
-            self._plans.pop(team, None)
+        team = exchange.principal.team if exchange.principal is not None else ""
+        plan = self._plan_of(team)
+        if plan is None:
             exchange.reply_headers.append(REFUSED_BY)
             raise exchange.refuse(403, f"Team {team} is not configured at this gateway.", reason="TEAM_UNKNOWN")
-        plan = self._plans.get(team)
-        if plan is None or plan.lineage != lineage:
-            plan = self._plans[team] = plan_of(lineage)
         return plan
 
-    async def _sized(self, exchange: Exchange, plan: Plan) -> Sequence[Take]:
-        """What to take of tokens and images. Reads the body only for a limit that depends on it."""
-        intent = await exchange.intent() if depends_on_body(exchange.operation, plan) else None
-        return sized_takes(exchange, plan, intent, self.config.default_output_tokens)
+    def _sized(self, exchange: Exchange, plan: Plan, call_next: ExchangeNext) -> Awaitable[None]:
+        """The rest of the exchange, within the limits that depend on its size where there are any."""
+        return self._within(exchange, plan, call_next) if plan.tokens or plan.images else call_next(exchange)
 
-    @asynccontextmanager
-    async def _granted(self, exchange: Exchange, plan: Plan, takes: Sequence[Take]) -> AsyncIterator[None]:
-        """Take these or raise a Refusal; settle them whatever happens inside."""
+    async def _within(self, exchange: Exchange, plan: Plan, call_next: ExchangeNext) -> None:
+        takes = await self._sizes(exchange, plan)
         if not takes:
-            yield
+            await call_next(exchange)
             return
-        grant = await self.services.store.take(takes, lease_seconds=self.config.lease)
+        store = self.services.store
+        grant = await store.take(takes, lease_seconds=self.config.lease)
         if isinstance(grant, Denied):
             raise refusal(exchange, plan.rules[grant.take.counter], grant)
         try:
-            yield
+            await call_next(exchange)
         finally:
-            await self.services.store.settle(grant, amounts_used(exchange, plan, takes))
+            await store.settle(grant, amounts_used(exchange, plan, takes))
+
+    async def _sizes(self, exchange: Exchange, plan: Plan) -> Sequence[Take]:
+        """What to take of tokens and images. Reads the body only for a limit that depends on it."""
+        intent = await exchange.intent() if depends_on_body(exchange.operation, plan) else None
+        return sized_takes(exchange, plan, intent, self.config.default_output_tokens)

@@ -37,6 +37,8 @@ def sized_takes(exchange: Exchange, plan: Plan, intent: Intent | None, default_o
     if plan.tokens:
         estimate = estimate_tokens(exchange.operation, intent, default_output_tokens)
         takes += [rule.take(estimate) for rule in plan.tokens]
+    if not plan.images:
+        return takes
     if intent.wants_images:
         takes += [rule.take(max(1, intent.image_count)) for rule in plan.images]
     else:

@@ -8,34 +8,33 @@
 - No counts: nothing if nothing can have been generated, else the reservation stays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from plugins.team_quota.plan import Plan
 from proxy import AttemptRecord, Exchange, Outcome, Take, Usage, UsageState
 
+_NOTHING: Mapping[str, int] = {}
 
-def amounts_used(exchange: Exchange, plan: Plan, takes: Sequence[Take]) -> dict[str, int]:
-    """What each counter is settled with; one that is not there with 0."""
+
+def calls_used(exchange: Exchange, plan: Plan) -> Mapping[str, int]:
+    """What the counters of `plan.calls` are settled with; one that is not there with 0."""
+    return plan.called if exchange.attempts else _NOTHING
+
+
+def amounts_used(exchange: Exchange, plan: Plan, takes: Sequence[Take]) -> Mapping[str, int]:
+    """What the counters of tokens and images are settled with; one that is not there with 0."""
     if not exchange.attempts:
-        return {}
-    amounts: dict[str, int] = {}
-    for take in takes:
-        unit = plan.rules[take.counter].limit.unit
-        if unit == "requests":
-            amounts[take.counter] = 1
-        elif unit in ("tokens", "images"):
-            amounts[take.counter] = _amount(exchange, take, images=unit == "images")
-    return amounts
-
-
-def _amount(exchange: Exchange, take: Take, *, images: bool) -> int:
+        return _NOTHING
     usage = exchange.usage
     if usage is None:
-        return 0 if _in_vain(exchange) else take.amount
-    seen = usage.images if images else _total_tokens(usage)
-    if exchange.usage_state is UsageState.FINAL and (images or seen):
-        return seen
-    return max(seen, take.amount)
+        return _NOTHING if _in_vain(exchange) else {take.counter: take.amount for take in takes}
+    final, tokens = exchange.usage_state is UsageState.FINAL, _total_tokens(usage)
+    amounts: dict[str, int] = {}
+    for take in takes:
+        images = plan.rules[take.counter].limit.unit == "images"
+        seen = usage.images if images else tokens
+        amounts[take.counter] = seen if final and (images or seen) else max(seen, take.amount)
+    return amounts
 
 
 def _total_tokens(usage: Usage) -> int:

@@ -52,12 +52,13 @@ def _onion(route: RouteTable, settings: Settings) -> Tree:
 
 
 def _scopes(settings: PluginSettings) -> str:
-    """Which of the two scopes it wraps, and where it comes from when it is not ours."""
+    """Where in the two onions it is, and where it comes from when it is not ours."""
     plugin = settings.plugin
-    scopes = [
-        scope
-        for scope, hook in (("exchange", "around_exchange"), ("attempt", "around_attempt"))
-        if getattr(plugin, hook) is not getattr(Plugin, hook)
+    places = [
+        f"{place} each {scope}"
+        for scope in ("exchange", "attempt")
+        for place in ("before", "around")
+        if getattr(plugin, f"{place}_{scope}") is not getattr(Plugin, f"{place}_{scope}")
     ]
     origin = "" if plugin.__module__.startswith("plugins.") else f"  from {plugin.__module__}:{plugin.__qualname__}"
-    return f"around each {' and each '.join(scopes) or 'nothing'}{escape(origin)}"
+    return f"{' and '.join(places) or 'around nothing'}{escape(origin)}"

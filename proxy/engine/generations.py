@@ -17,14 +17,11 @@ class Generations:
     """See the module. Not for two changes at once: the caller holds a lock."""
 
     def __init__(self, first: Snapshot, log: FilteringBoundLogger) -> None:
+        self.current = first
         self._alive = [first]
         self._log = log
         self._started: list[Plugin] = []  # in the order they were started
         self._retiring: set[asyncio.Task[None]] = set()
-
-    @property
-    def current(self) -> Snapshot:
-        return self._alive[-1]
 
     async def start(self) -> None:
         """Start the first snapshot's plugins. Raises what a plugin raises, with none left running."""
@@ -36,6 +33,7 @@ class Generations:
         await self._start(fresh)
         old = self.current
         self._alive.append(snapshot)
+        self.current = snapshot
         task = asyncio.create_task(self._retire(old))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)

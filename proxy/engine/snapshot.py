@@ -6,7 +6,8 @@ its instance, so that circuits, buckets and key caches survive a reload.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from proxy.config.schema import RouteTable, Settings
@@ -20,13 +21,16 @@ from proxy.plugin import Clock, ExchangeNext, Plugin, Services
 from proxy.principal import Continuation
 from proxy.refusal import Refusal
 
+# Paths whose route is remembered: models times methods are a hundred or two, the names of files come and go.
+_PATHS = 256
+
 
 class Route(NamedTuple):
     """A route of the file, compiled."""
 
     settings: RouteTable
     matches: Callable[[str], bool]
-    endpoints: tuple[Endpoint, ...]
+    endpoints: tuple[Endpoint, ...]  # by priority
     plugins: tuple[Plugin, ...]  # outermost first
     run: ExchangeNext
 
@@ -38,25 +42,25 @@ class Snapshot:
         self.settings = settings
         self.plugins = plugins
         self.routes = tuple(_compile(table, settings, plugins, clock) for table in settings.routes)
+        self._route_of = lru_cache(maxsize=_PATHS)(_finder(self.routes))
         self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Event | None = None  # set once nothing runs any more, where somebody waits for that
 
     def assign_route(self, exchange: Exchange) -> Route:
         """Find the exchange's route and give the exchange what it says. Raises Refusal."""
-        path = exchange.request.path
         try:
-            route = next((route for route in self.routes if route.matches(path)), None)
+            route = self._route_of(exchange.request.path)
         except AmbiguousPath:
             message = "The path means something else than it spells; send it without dot segments and needless escapes."
             raise exchange.refuse(400, message, reason="AMBIGUOUS_PATH") from None
         if route is None:
             raise exchange.refuse(404, "No route of this gateway takes this path.", reason="NO_ROUTE")
-        exchange.route = route.settings.name
-        exchange.on_disconnect = route.settings.on_disconnect
-        if route.settings.hidden_usage == "allow":
+        settings = route.settings
+        exchange.route = settings.name
+        exchange.on_disconnect = settings.on_disconnect
+        if settings.hidden_usage == "allow":
             exchange.hides_usage = None
-        exchange.candidates = sorted(route.endpoints, key=lambda endpoint: endpoint.priority)
+        exchange.candidates = list(route.endpoints)
         if isinstance(exchange.continuation, Continuation):
             _keep_to_endpoint(exchange, exchange.continuation.endpoint)
         return route
@@ -64,20 +68,21 @@ class Snapshot:
     async def run(self, exchange: Exchange) -> None:
         """Run one exchange through its route. Raises Refusal for every end that needs an answer of ours."""
         self._in_flight += 1
-        self._idle.clear()
         try:
-            route = self.assign_route(exchange)
-            await route.run(exchange)
+            await self.assign_route(exchange).run(exchange)
             if not exchange.relay.answered:
                 raise exchange.refuse(500, "A plugin ended the exchange without an answer.", reason="INTERNAL")
         finally:
             self._in_flight -= 1
-            if not self._in_flight:
+            if self._idle is not None and not self._in_flight:
                 self._idle.set()
+                self._idle = None
 
     async def ended(self) -> None:
         """Wait until no exchange runs on this snapshot."""
-        await self._idle.wait()
+        if self._in_flight:
+            idle = self._idle = self._idle or asyncio.Event()
+            await idle.wait()
 
 
 def build_plugins(
@@ -100,6 +105,11 @@ def build_plugins(
     return plugins
 
 
+def _finder(routes: tuple[Route, ...]) -> Callable[[str], Route | None]:
+    """The first route that takes a path. Raises AmbiguousPath."""
+    return lambda path: next((route for route in routes if route.matches(path)), None)
+
+
 def _keep_to_endpoint(exchange: Exchange, name: str) -> None:
     """An upload goes on where it began. Refused once the plugins run, so that there is a record of it."""
     exchange.narrow(
@@ -116,11 +126,11 @@ def _compile(table: RouteTable, settings: Settings, plugins: dict[str, Plugin], 
     return Route(
         table,
         path_matcher(table.match),
-        settings.upstreams[table.upstream],
+        tuple(sorted(settings.upstreams[table.upstream], key=lambda endpoint: endpoint.priority)),
         ordered,
         wrap_exchange(ordered, forward),
     )
 
 
-async def _open(attempt: Attempt) -> ResponseHead:
-    return await attempt.exchange.relay.open(attempt.endpoint)
+def _open(attempt: Attempt) -> Awaitable[ResponseHead]:
+    return attempt.exchange.relay.open(attempt.endpoint)

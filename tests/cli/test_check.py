@@ -68,12 +68,12 @@ def test_a_good_file_shows_each_route_s_onion(tmp_path: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines()[:13] == [
         "files  /v1beta/files/**",
-        "└── auth  around each exchange",
+        "└── auth  before each exchange",
         "    └── u  on_disconnect = cancel",
         "        ├── main  global  priority 0  weight 1  https://main.example",
         "        └── spare  eu  priority 1  weight 3  https://spare.example",
         "all  /**",
-        "└── auth  around each exchange",
+        "└── auth  before each exchange",
         "    └── team_quota  around each exchange",
         "        └── breaker  around each attempt",
         "            └── u  on_disconnect = drain",

@@ -1,8 +1,11 @@
 """The onion: order, what is left out of it, and what becomes of an exception."""
 
+import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy import Attempt, AttemptNext, EndpointFailed, Exchange, ExchangeNext, Outcome, Plugin, Refusal, ResponseHead
 from proxy.engine.chain import wrap_attempt, wrap_exchange
@@ -133,3 +136,69 @@ async def test_known_exceptions_pass_as_they_are(error: Any) -> None:
     with pytest.raises(type(error)) as caught:
         await wrap_attempt([AttemptOnly()], opens)(an_attempt(make_exchange()))
     assert caught.value is error
+
+
+class Decides(Plugin):
+    """Asked before; waits where it is told to, and fails where it is told to."""
+
+    def __init__(self, name: str, notes: list[str], *, waits: bool = False, fails: bool = False) -> None:
+        super().__init__(None, make_services(name=name))
+        self.name = name
+        self.notes = notes
+        self.waits = waits
+        self.fails = fails
+
+    def before_exchange(self, exchange: Exchange) -> Awaitable[None] | None:
+        return self._decide()
+
+    def before_attempt(self, attempt: Attempt) -> Awaitable[None] | None:
+        return self._decide()
+
+    def _decide(self) -> Awaitable[None] | None:
+        if self.waits:
+            return self._wait()
+        self._note()
+        return None
+
+    async def _wait(self) -> None:
+        await asyncio.sleep(0)
+        self._note()
+
+    def _note(self) -> None:
+        self.notes.append(f"{self.name} decides")
+        if self.fails:
+            raise KeyError("a bug")
+
+
+async def test_who_only_decides_is_asked_at_its_place_in_the_list() -> None:
+    notes: list[str] = []
+    plugins = [Decides("a", notes), Notes("b", notes), Decides("c", notes, waits=True), Decides("d", notes)]
+    await wrap_exchange(plugins, completes)(make_exchange())
+    assert notes == ["a decides", "b in", "c decides", "d decides", "b out completed 200"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_decision_that_fails_is_a_500_that_outer_plugins_see(waits: bool) -> None:
+    notes: list[str] = []
+    run = wrap_exchange([Notes("usage", notes), Decides("odd", notes, waits=waits, fails=True)], completes)
+    with capture_logs() as logs, pytest.raises(Refusal):
+        await run(make_exchange())
+    assert notes == ["usage in", "odd decides", "usage out refused 500"]
+    assert [log["layer"] for log in logs] == ["odd"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_attempts_are_decided_in_the_same_order(waits: bool) -> None:
+    notes: list[str] = []
+
+    async def opens(attempt: Attempt) -> ResponseHead:
+        notes.append("opened")
+        return answer()
+
+    plugins = [Decides("a", notes, waits=waits), AttemptOnly(), Decides("b", notes, waits=waits)]
+    await wrap_attempt(plugins, opens)(an_attempt(make_exchange()))
+    assert notes == ["a decides", "b decides", "opened"]
+    with capture_logs() as logs, pytest.raises(Refusal, match="internal error"):
+        await wrap_attempt([Decides("odd", notes, waits=waits, fails=True)], opens)(an_attempt(make_exchange()))
+    assert [log["layer"] for log in logs] == ["odd"]
+    assert notes[-1] == "odd decides"

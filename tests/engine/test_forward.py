@@ -1,5 +1,7 @@
 """Failover: when another endpoint is tried, when it must not be, and what the record says of it."""
 
+import asyncio
+
 import pytest
 
 from proxy import Attempt, CallerGone, Endpoint, EndpointFailed, Exchange, Operation, Outcome, Refusal, ResponseHead
@@ -155,6 +157,30 @@ async def test_a_refusal_of_an_attempt_keeps_all_it_says() -> None:
     assert (caught.value.code, caught.value.retry_after, caught.value.details) == (429, 7, [{"@type": "x"}])
     assert exchange.attempts[0].error == "later"
     assert not exchange.attempts[0].sent
+
+
+async def test_times_are_tenths_of_a_millisecond_since_the_exchange_began() -> None:
+    clock = ManualClock(100.0)
+    exchange = make_exchange(candidates=[A], clock=clock)
+
+    async def answers(attempt: Attempt) -> ResponseHead:
+        clock.now += 0.09876
+        return await attempt.exchange.relay.open(attempt.endpoint)
+
+    clock.now += 0.00123
+    await make_forward(answers, clock)(exchange)
+    assert [(attempt.started_ms, attempt.ended_ms) for attempt in exchange.attempts] == [(1.2, 100.0)]
+
+
+async def test_an_attempt_cut_at_an_unknown_moment_may_have_been_sent() -> None:
+    exchange = make_exchange(ScriptedRelay({}), candidates=[A])
+
+    async def cut(attempt: Attempt) -> ResponseHead:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await make_forward(cut, ManualClock())(exchange)
+    assert [attempt.sent for attempt in exchange.attempts] == [True]
 
 
 async def test_nobody_left_to_ask() -> None:

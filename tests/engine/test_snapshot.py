@@ -87,6 +87,23 @@ async def test_a_path_of_no_route_is_a_404() -> None:
     assert (refused.value.code, refused.value.reason) == (404, "NO_ROUTE")
 
 
+async def test_a_route_is_found_for_each_path_however_often_and_however_many_there_are() -> None:
+    snapshot = build(
+        settings(
+            RouteTable(name="files", match="/v1beta/files/*", upstream="v"),
+            RouteTable(name="rest", match="/v1beta/**", upstream="u"),
+        )
+    )
+    for _ in range(2):
+        for number in range(1000):
+            assert (await run(snapshot, f"/v1beta/files/{number}?a={number}")).route == "files"
+            assert (await run(snapshot, f"/v1beta/files/{number}/x")).route == "rest"
+        for target, reason in (("/v1beta/../files/1", "AMBIGUOUS_PATH"), ("/v1/files/1", "NO_ROUTE")):
+            with pytest.raises(Refusal) as refused:
+                await run(snapshot, target)
+            assert refused.value.reason == reason
+
+
 async def test_candidates_come_by_priority_and_are_each_exchange_s_own() -> None:
     snapshot = build(settings())
     relay = ScriptedRelay()
@@ -170,6 +187,21 @@ async def test_it_has_ended_when_no_exchange_runs_on_it() -> None:
             relay.go_on.set()
             assert (await running).outcome is Outcome.COMPLETED
         await ended
+
+
+async def test_its_end_can_be_waited_for_again() -> None:
+    snapshot = build(settings())
+    async with asyncio.timeout(60):
+        for _ in range(2):
+            relay = HeldRelay()
+            running = asyncio.create_task(run(snapshot, relay=relay))
+            await asyncio.sleep(0)
+            waiting = [asyncio.create_task(snapshot.ended()) for _ in range(2)]
+            await asyncio.sleep(0)
+            assert not any(waiter.done() for waiter in waiting)
+            relay.go_on.set()
+            await running
+            await asyncio.gather(*waiting)
 
 
 async def test_a_refusal_and_a_cancellation_end_an_exchange_too() -> None:

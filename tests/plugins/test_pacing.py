@@ -9,6 +9,7 @@ import pytest
 
 from plugins.pacing import Pace, Pacing
 from proxy import Attempt, AttemptRecord, EndpointFailed, ResponseHead, Seconds
+from proxy.engine.chain import wrap_attempt
 from tests.support import answer, make_endpoint, make_exchange, make_services
 
 
@@ -58,7 +59,7 @@ async def ok(attempt: Attempt) -> ResponseHead:
 
 async def time_of(pacing: Pacing, name: str = "a") -> float:
     """When the attempt was let through, in seconds since the loop began."""
-    await pacing.around_attempt(make_attempt(name), ok)
+    await wrap_attempt([pacing], ok)(make_attempt(name))
     return round(asyncio.get_running_loop().time() - 1000.0, 3)
 
 
@@ -151,7 +152,7 @@ def test_what_fails_inside_passes_out_unchanged() -> None:
 
     async def test() -> None:
         with pytest.raises(EndpointFailed, match="connect_failed"):
-            await make_pacing(a=Pace(requests=1)).around_attempt(make_attempt(), fail)
+            await wrap_attempt([make_pacing(a=Pace(requests=1))], fail)(make_attempt())
 
     run(test())
 

@@ -7,6 +7,7 @@ import pytest
 
 from plugins.regional_routing import RegionalRouting
 from proxy import Endpoint, Exchange, NoConfig, Operation, Refusal, Team
+from proxy.engine.chain import wrap_exchange
 from tests.support import make_endpoint, make_exchange, make_services
 
 FILE = Operation("files.get", api="gemini", account_bound=True)
@@ -25,7 +26,7 @@ async def route(routing: RegionalRouting, exchange: Exchange) -> list[str]:
     async def look(exchange: Exchange) -> None:
         seen.extend(exchange.candidates)
 
-    await routing.around_exchange(exchange, look)
+    await wrap_exchange([routing], look)(exchange)
     return [endpoint.name for endpoint in seen]
 
 

@@ -179,6 +179,34 @@ async def test_a_lease_that_ran_out_frees_the_gauge_and_leaves_the_window() -> N
     assert (await bench.store.used(held), await bench.store.used(counted)) == (0, 4)
 
 
+async def test_leases_that_run_out_one_after_the_other_come_back_within_a_second() -> None:
+    bench = Bench()
+    grants = [await bench.take(1, 3, None, lease=lease) for lease in (30.0, 30.2, 3600.0)]
+    assert (await bench.denied(1, 3, None)).used == 3
+    bench.clock.now += 30.0
+    await bench.granted(1, 3, None)
+    bench.clock.now += 1.0
+    await bench.granted(1, 3, None)
+    for grant in grants[:2]:
+        assert isinstance(grant, Grant)
+        await bench.store.settle(grant, {})  # too late: nothing comes back twice
+    assert (await bench.denied(1, 3, None)).used == 3
+
+
+async def test_a_lease_that_ran_out_unnoticed_is_not_settled() -> None:
+    bench = Bench()
+    first = await bench.take(1, 5, None, lease=30.0)
+    held, counted = Take("c", 1, 5, None), Take("counted", 4, 5, "hour")
+    second = await bench.store.take([held, counted], lease_seconds=30.2)
+    assert isinstance(first, Grant)
+    assert isinstance(second, Grant)
+    bench.clock.now += 30.0
+    assert await bench.used(None) == 1
+    bench.clock.now += 0.3  # nobody has looked since
+    await bench.store.settle(second, {"counted": 1})
+    assert (await bench.used(None), await bench.store.used(counted)) == (0, 4)
+
+
 async def test_a_ceiling_applies_at_once() -> None:
     bench = Bench()
     await bench.granted(5, 10)
@@ -202,7 +230,6 @@ async def test_memory_is_bounded_by_what_lives() -> None:
         assert isinstance(grant, Grant)
         await bench.store.settle(grant, {f"c{number}": 1})
     assert len(bench.store._counters) <= 1024
-    assert len(bench.store._due) <= 66
     assert not bench.store._leases
 
 

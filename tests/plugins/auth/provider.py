@@ -17,6 +17,7 @@ from jwt.algorithms import get_default_algorithms
 from plugins.auth import Auth
 from plugins.auth.settings import AuthConfig, Issuer, TeamByClaim
 from proxy import Exchange, Fetch, Fetched, Headers, Operation, Refusal, Team
+from proxy.engine.chain import wrap_exchange
 from tests.support import ManualClock, ScriptedRelay, make_exchange, make_services
 
 ISSUER = "https://login.example.com"
@@ -165,7 +166,7 @@ class Gateway:
             passed.append(exchange)
 
         try:
-            await self.auth.around_exchange(exchange, next_step)
+            await wrap_exchange([self.auth], next_step)(exchange)
         except Refusal as refusal:
             assert not passed
             return exchange, refusal

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plugins.auth.access import check_model
+from plugins.auth.access import Access
 from proxy import Exchange, Intent, Operation, Refusal, Team
 from tests.support import ScriptedRelay, make_exchange
 
@@ -18,7 +18,7 @@ async def refusal(
 ) -> Refusal | None:
     exchange = make_exchange(ScriptedRelay(intent=Intent(model=model)), operation=operation, method=method)
     try:
-        await check_model(exchange, lineage)
+        await Access(lineage).check(exchange)
     except Refusal as refused:
         return refused
     return None
@@ -89,11 +89,24 @@ class Unreadable(ScriptedRelay):
 
 
 async def test_a_team_without_a_list_does_not_have_its_body_read() -> None:
-    await check_model(make_exchange(Unreadable(), operation=IN_BODY), [FREE])
+    await Access([FREE]).check(make_exchange(Unreadable(), operation=IN_BODY))
 
 
 async def test_a_body_that_cannot_be_read_is_a_bad_request() -> None:
     exchange: Exchange = make_exchange(Unreadable(), operation=IN_BODY)
     with pytest.raises(Refusal) as refused:
-        await check_model(exchange, [FLASH])
+        await Access([FLASH]).check(exchange)
     assert refused.value.code == 400
+
+
+async def test_what_passed_once_says_nothing_of_another_model() -> None:
+    access = Access([Team("studio", models=("gemini-*",)), FREE])
+    for number in range(1000):  # more than are remembered
+        await access.check(make_exchange(operation=Operation("generateContent", model=f"gemini-{number}")))
+    for _ in range(2):
+        await access.check(make_exchange(operation=Operation("generateContent", model="gemini-7")))
+        with pytest.raises(Refusal, match="claude"):
+            await access.check(make_exchange(operation=Operation("generateContent", model="claude")))
+    both = Operation("countTokens", model="gemini-7", model_in_body=True)
+    with pytest.raises(Refusal, match="claude"):
+        await access.check(make_exchange(ScriptedRelay(intent=Intent(model="claude")), operation=both))

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from plugins.auth.keys import Key, edit, mint
 from proxy import Continuation, Exchange, Operation, Outcome, Principal, Refusal, Team
+from proxy.engine.chain import wrap_exchange
 from tests.plugins.auth.provider import TEAMS, Gateway, issuer
 from tests.support import make_exchange
 
@@ -165,7 +166,7 @@ async def continued(gateway: Gateway, continuation: Continuation | Refusal) -> t
         assert exchange.principal is not None
 
     try:
-        await gateway.auth.around_exchange(exchange, next_step)
+        await wrap_exchange([gateway.auth], next_step)(exchange)
     except Refusal as refusal:
         return exchange, refusal
     return exchange, None

@@ -1,8 +1,10 @@
 """Where a credential may be, and what two of them mean."""
 
+import msgspec
 import pytest
 
 from plugins.auth.credential import Credential, Problem, find
+from proxy import Headers
 from tests.support import make_exchange
 
 PATH = "/v1beta/models/gemini-2.5-flash:generateContent"
@@ -10,10 +12,8 @@ PATH = "/v1beta/models/gemini-2.5-flash:generateContent"
 
 def found(*headers: tuple[str, str], query: str = "") -> Credential | Problem:
     exchange = make_exchange(target=PATH + (f"?{query}" if query else ""))
-    exchange.request.headers.raw = [
-        (name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers
-    ]
-    return find(exchange.request)
+    raw = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers]
+    return find(msgspec.structs.replace(exchange.request, headers=Headers(raw)))
 
 
 @pytest.mark.parametrize(

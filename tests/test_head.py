@@ -1,0 +1,20 @@
+"""Header fields are found whatever their case, and none is lost for being repeated or undecodable."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy import Headers
+
+NAMES = st.sampled_from([b"a", b"A", b"Host", b"HOST", b"x-goog-api-key", b"X-Goog-Api-Key"])
+FIELDS = st.lists(st.tuples(NAMES, st.binary(max_size=3)), max_size=8)
+
+
+@given(FIELDS, st.booleans())
+def test_every_field_of_a_name_in_order_and_the_first_of_them(fields: list[tuple[bytes, bytes]], as_list: bool) -> None:
+    headers = Headers(fields if as_list else tuple(fields))
+    for name in ("a", "A", "host", "Host", "x-goog-api-key", "absent"):
+        wanted = [value for key, value in fields if key.lower() == name.lower().encode()]
+        found = headers.get_all(name)
+        assert [value.encode("utf-8", "surrogateescape") for value in found] == wanted
+        assert headers.get(name) == (found[0] if found else None)
+    assert list(headers.raw) == fields
