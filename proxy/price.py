@@ -44,5 +44,9 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
 
 def fixed(amount: Decimal) -> str:
     """An amount as text: no exponent, no zeros at its end."""
-    text = format(amount, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    text = str(amount)
+    if "E" in text:  # of what is very small or very large; `format` alone takes four times as long
+        text = format(amount, "f")
+    if "." in text:
+        return text if text[-1] not in "0." else text.rstrip("0").rstrip(".")
+    return text

@@ -74,10 +74,11 @@ def put_charge(record: UsageRecord, charge: Charge) -> None:
     record.tier = charge.tier
     record.image_size = charge.image_size
     record.pricing = charge.pricing
-    record.cost = None if charge.cost is None else fixed(charge.cost)
-    record.cost_currency = None if charge.cost is None else charge.cost_currency
-    record.price = None if charge.price is None else fixed(charge.price)
-    record.price_currency = None if charge.price is None else charge.price_currency
+    cost, price = charge.cost, charge.price
+    record.cost = None if cost is None else fixed(cost)
+    record.cost_currency = None if cost is None else charge.cost_currency
+    record.price = record.cost if price is cost else None if price is None else fixed(price)
+    record.price_currency = None if price is None else charge.price_currency
     record.price_list = charge.price_list
     record.prices = charge.prices
     record.charges = charge.lines

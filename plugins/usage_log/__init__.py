@@ -2,7 +2,8 @@
 
 `plugin` wraps exchange and attempts, `record` says what the line holds, `charging` what it costs, `logger` renders it
 through structlog, `writer` commits lines in groups off the loop, `journal` owns the files. Until a line is there,
-`write_ahead` keeps it in `slots` that outlive the process, and `recovery` finds it again by the `places` noted there.
+`write_ahead` keeps it in `slots` of an `ahead_file` that outlives the process, and `recovery` finds it again by the
+`places` noted there.
 """
 
 from plugins.usage_log.plugin import UsageLog

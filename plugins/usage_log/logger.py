@@ -28,7 +28,12 @@ class RecordLogger(structlog.BoundLoggerBase):
     """structlog's machinery with one verb. It does not block, and does not fail for what a record holds."""
 
     def write(self, record: UsageRecord) -> None:
-        self._proxy_to_logger("write", record=record)
+        # As `_proxy_to_logger` has it, for this one verb: nothing is looked up by name.
+        try:
+            arguments, named = self._process_event("write", None, {"record": record})
+        except structlog.DropEvent:
+            return
+        self._logger.write(*arguments, **named)
 
 
 def record_logger(lines: Lines) -> RecordLogger:
@@ -43,21 +48,17 @@ def arguments(_: WrappedLogger, __: str, event: EventDict) -> tuple[tuple[str, b
 
 
 def line_of(record: UsageRecord) -> bytes:
-    """The record as a line, without what somebody may have pasted where it does not belong."""
-    _hide(record)
-    return render(record)
+    """The record as a line, without what somebody may have pasted where it does not belong.
 
-
-def _hide(record: UsageRecord) -> None:
-    """Looks where a credential may be: in a path, a model's name or a label.
-
-    The whole line would take three times as long, and all the rest is ours.
+    Looks where a credential may be: in a path, a model's name or a label. The whole line would take three times as
+    long, and all the rest is ours.
     """
     record.path = _hidden(record.path)
     if record.model is not None:
         record.model = _hidden(record.model)
     if record.labels:
         record.labels = {name: hide_credentials(str(text)) for name, text in record.labels.items()}
+    return render(record)
 
 
 _hidden = lru_cache(maxsize=256)(hide_credentials)  # few paths and models make most exchanges

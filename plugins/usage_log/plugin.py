@@ -6,7 +6,7 @@ while records cannot be written: an unrecorded exchange is an unpaid one.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,21 +15,20 @@ import msgspec
 from plugins.usage_log.charging import charge_into
 from plugins.usage_log.journal import Journal
 from plugins.usage_log.logger import line_of, record_logger
-from plugins.usage_log.record import record_of
+from plugins.usage_log.record import bring_up_to_date, opening_of, record_of
 from plugins.usage_log.recovery import recover
 from plugins.usage_log.write_ahead import WriteAhead
 from plugins.usage_log.writer import Writer
 from proxy import (
     Attempt,
-    AttemptNext,
     Bytes,
     Exchange,
     ExchangeNext,
     Plugin,
     Refusal,
-    ResponseHead,
     Seconds,
     Services,
+    UsageRecord,
 )
 
 REFUSED = "USAGE_LOG_UNWRITABLE"
@@ -73,6 +72,7 @@ class UsageLog(Plugin):
             capacity=config.queue,
         )
         self._records = record_logger(self._writer)
+        self._opened: dict[str, UsageRecord] = {}  # by id, as long as its line is an opening: completed at the end
         self._turned_away = 0
 
     async def start(self) -> None:
@@ -107,38 +107,44 @@ class UsageLog(Plugin):
     async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
         if self.unready() is not None:
             raise self._turn_away(exchange)
-        try:
-            await self._ahead.enter()
-        except OSError as error:
-            raise self._turn_away(exchange) from error
+        if not self._ahead.enter_at_once():
+            try:
+                await self._ahead.enter()
+            except OSError as error:
+                raise self._turn_away(exchange) from error
         try:
             await call_next(exchange)
         finally:
             try:
                 ended = self._clock.monotonic() if exchange.ended is None else exchange.ended
-                record = record_of(exchange, ended, self._teams)
+                record = self._opened.pop(exchange.id, None)
+                if record is None:
+                    record = record_of(exchange, ended, self._teams)
+                else:
+                    bring_up_to_date(record, exchange, ended)
                 exchange.charge = charge_into(record, self._prices, self.services.log)
                 self._records.write(record)
             finally:
                 self._ahead.leave()
 
-    async def around_attempt(self, attempt: Attempt, call_next: AttemptNext) -> ResponseHead:
+    def before_attempt(self, attempt: Attempt) -> Awaitable[None] | None:
         exchange = attempt.exchange
         attempt.record.sent = True  # for all that anybody will know of it, should we die now
         try:
-            record = record_of(exchange, self._clock.monotonic(), self._teams)
+            # Made anew for another attempt: what came of the one before is in it.
+            record = self._opened[exchange.id] = opening_of(exchange, self._clock.monotonic(), self._teams)
             self._writer.open(exchange.id, line_of(record))
-            if self._sync:
-                await self._ahead.synced(exchange.id)
         except OSError as error:
             raise self._refusal(exchange) from error
         finally:
             attempt.record.sent = False
+        return self._synced(exchange) if self._sync else None
+
+    async def _synced(self, exchange: Exchange) -> None:
         try:
-            return await call_next(attempt)
-        except asyncio.CancelledError:
-            attempt.record.sent = True  # cut at a moment that nobody knows
-            raise
+            await self._ahead.synced(exchange.id)
+        except OSError as error:
+            raise self._refusal(exchange) from error
 
     def unready(self) -> str | None:
         """Why records cannot be kept just now."""

@@ -1,15 +1,17 @@
-"""From an exchange to its line in the usage log: one pure function.
+"""From an exchange to its line in the usage log, as far as it has come.
 
-`UsageLog` calls it when an exchange has ended. It decides no field (those are the contract's) and reads no
-clock; it keeps the query out of the record, in whatever spelling the caller sent it, and cuts what a caller may
-make as long as the wire allows: a record is a few KB, however many of them wait for a disk.
+`UsageLog` makes a record where an attempt is about to be sent, and completes it when the exchange has ended. It decides
+no field (those are the contract's) and reads no clock; it keeps the query out of the record, in whatever spelling the
+caller sent it, and cuts what a caller may make as long as the wire allows: a record is a few KB, however many of them
+wait for a disk.
 """
 
 import re
+from copy import copy
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from proxy import Exchange, Teams, Usage, UsageRecord, UsageState
+from proxy import Exchange, Outcome, Teams, Usage, UsageRecord, UsageState
 
 # A query that a client escaped by mistake (`%3Fkey=…`), or began with `&`, is a query all the same: Google's
 # paths hold neither, and keys were seen in both.
@@ -22,56 +24,114 @@ _LONGEST_LABEL = 256
 _CUT = "…"
 
 _BYTES_PER_TEXT_TOKEN = 4
+_FINAL = UsageState.FINAL
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
 
-def record_of(exchange: Exchange, ended_monotonic: float, teams: Teams) -> UsageRecord:
-    """The record of an exchange that ended at that moment of the services' monotonic clock; without its charge."""
-    request, principal, endpoint = exchange.request, exchange.principal, exchange.endpoint
-    intent = exchange.intent_read
-    return UsageRecord(
-        time=_rfc3339(exchange.received_at),
-        id=exchange.id,
-        route=exchange.route,
-        team=principal.team if principal else None,
-        subject=principal.subject if principal else None,
-        key_id=principal.key_id if principal else None,
-        operation=exchange.operation.name,
-        api=exchange.operation.api,
-        location=exchange.operation.location,
-        model=None if exchange.model is None else _short(exchange.model, _LONGEST_MODEL),
-        method=request.method,
-        path=_short(_path(request.target), _LONGEST_PATH),
-        endpoint=endpoint.name if endpoint else None,
-        region=endpoint.region if endpoint else None,
-        attempts=exchange.attempts,
-        outcome=exchange.outcome,
-        status=exchange.status,
-        reason=exchange.reason,
-        first_byte_ms=None if exchange.first_byte is None else _ms(exchange.first_byte - exchange.started),
-        total_ms=_ms(ended_monotonic - exchange.started),
-        request_bytes=exchange.request_bytes,
-        response_bytes=exchange.response_bytes,
-        usage_state=exchange.usage_state,
-        usage=exchange.usage,
-        estimate=_estimate(exchange),
-        asked_image_size=intent.image_size if intent else None,
-        once=exchange.once,
-        price_list=teams.price_list(principal.team if principal else None),
-        labels={name: _short(str(text), _LONGEST_LABEL) for name, text in exchange.labels.items()},
-    )
+# What no exchange has at its beginning; copied, which takes a third of the time of naming each field.
+_BLANK = UsageRecord(
+    time="",
+    id="",
+    route=None,
+    team=None,
+    subject=None,
+    key_id=None,
+    operation="",
+    api="",
+    location=None,
+    model=None,
+    method="",
+    path="",
+    endpoint=None,
+    region=None,
+    attempts=[],
+    outcome=Outcome.LOST,
+    status=None,
+    reason=None,
+    first_byte_ms=None,
+    total_ms=0.0,
+    request_bytes=0,
+    response_bytes=0,
+    usage_state=UsageState.NONE,
+    usage=None,
+)
 
 
-def _estimate(exchange: Exchange) -> Usage | None:
-    """What the request asks for, where a model may have run for it and the answer's counts do not tell the whole."""
-    if not exchange.operation.generates or exchange.usage_state is UsageState.FINAL:
+def record_of(exchange: Exchange, now_monotonic: float, teams: Teams) -> UsageRecord:
+    """The record of an exchange as it is at that moment of the services' monotonic clock; without its charge."""
+    record = opening_of(exchange, now_monotonic, teams)
+    bring_up_to_date(record, exchange, now_monotonic)
+    return record
+
+
+def opening_of(exchange: Exchange, now_monotonic: float, teams: Teams) -> UsageRecord:
+    """The record of an exchange that no endpoint has answered: who calls what, and what it may cost."""
+    record = copy(_BLANK)
+    request, operation, principal = exchange.request, exchange.operation, exchange.principal
+    record.time = _rfc3339(exchange.received_at)
+    record.id = exchange.id
+    record.route = exchange.route
+    if principal is not None:
+        record.team = team = principal.team
+        record.subject = principal.subject
+        record.key_id = principal.key_id
+        record.price_list = teams.price_list(team)
+    record.operation = operation.name
+    record.api = operation.api
+    record.location = operation.location
+    record.method = request.method
+    path = _path(request.target)
+    record.path = path if len(path) <= _LONGEST_PATH else _cut(path, _LONGEST_PATH)
+    record.attempts = exchange.attempts
+    _put_asked(record, exchange, now_monotonic)
+    return record
+
+
+def bring_up_to_date(record: UsageRecord, exchange: Exchange, now_monotonic: float) -> None:
+    """Write down what has come since the record was made.
+
+    Who calls what, and by which prices, is settled before anything is sent.
+    """
+    endpoint, first_byte = exchange.endpoint, exchange.first_byte
+    if endpoint is not None:
+        record.endpoint = endpoint.name
+        record.region = endpoint.region
+    record.outcome = exchange.outcome
+    record.status = exchange.status
+    record.reason = exchange.reason
+    record.first_byte_ms = None if first_byte is None else _ms(first_byte - exchange.started)
+    record.response_bytes = exchange.response_bytes
+    record.usage_state = exchange.usage_state
+    record.usage = exchange.usage
+    record.once = exchange.once
+    _put_asked(record, exchange, now_monotonic)
+
+
+def _put_asked(record: UsageRecord, exchange: Exchange, now_monotonic: float) -> None:
+    """What is known of the request by now."""
+    model, intent, labels = exchange.model, exchange.intent_read, exchange.labels
+    record.model = model if model is None or len(model) <= _LONGEST_MODEL else _cut(model, _LONGEST_MODEL)
+    record.total_ms = _ms(now_monotonic - exchange.started)
+    record.request_bytes = size_bytes = exchange.request_bytes
+    if exchange.usage_state is _FINAL or not exchange.operation.generates:
+        record.estimate = None
+    else:
+        record.estimate = _estimate(exchange, size_bytes)
+    if intent is not None:
+        record.asked_image_size = intent.image_size
+    record.labels = {name: _label(text) for name, text in labels.items()} if labels else {}
+
+
+def _estimate(exchange: Exchange, size_bytes: int) -> Usage | None:
+    """What the request asks for, where a model may have run for it: the answer's counts do not tell the whole."""
+    if not _may_have_run(exchange):
         return None
-    if all(attempt.status is not None and attempt.status >= 400 for attempt in exchange.attempts):
-        return None  # refused, by us or by them
+    by_bytes = size_bytes // _BYTES_PER_TEXT_TOKEN
     intent = exchange.intent_read
     if intent is None:  # nobody had to read it; of a body full of images this is far too much, and known to be a guess
-        return Usage(input_tokens=exchange.request_bytes // _BYTES_PER_TEXT_TOKEN)
+        return Usage(input_tokens=by_bytes)
     return Usage(
-        input_tokens=intent.input_tokens or exchange.request_bytes // _BYTES_PER_TEXT_TOKEN,
+        input_tokens=intent.input_tokens or by_bytes,
         output_tokens=(intent.max_output_tokens or 0) * max(intent.candidate_count, 1),
         images=intent.image_count,
         video_seconds=intent.video_seconds,
@@ -80,9 +140,17 @@ def _estimate(exchange: Exchange) -> Usage | None:
     )
 
 
+def _may_have_run(exchange: Exchange) -> bool:
+    """False where it was refused, by us or by them."""
+    for attempt in exchange.attempts:  # noqa: SIM110  # `any` over a generator costs as much as all of a record's times
+        if attempt.status is None or attempt.status < 400:
+            return True
+    return False
+
+
 def _rfc3339(unix_seconds: float) -> str:
-    milliseconds = int(unix_seconds * 1000)
-    return f"{_to_the_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+    seconds, milliseconds = divmod(int(unix_seconds * 1000), 1000)
+    return _to_the_second(seconds) + _MILLISECONDS[milliseconds]
 
 
 @lru_cache(maxsize=16)  # the exchanges of one second share it
@@ -91,7 +159,7 @@ def _to_the_second(unix_seconds: int) -> str:
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 1)
+    return round(seconds * 10_000) / 10  # a quarter of the time that `round` takes for digits
 
 
 def _path(target: str) -> str:
@@ -104,5 +172,10 @@ def _path(target: str) -> str:
     return path
 
 
-def _short(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + _CUT
+def _label(text: object) -> str:  # whatever a plugin has put there
+    label = str(text)
+    return label if len(label) <= _LONGEST_LABEL else _cut(label, _LONGEST_LABEL)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text[: longest - 1] + _CUT

@@ -7,18 +7,26 @@ full disk stops admission and nothing else. Knows no record and reads nothing ba
 """
 
 import asyncio
-import mmap
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from plugins.usage_log.journal import sync_data, sync_folder
-from plugins.usage_log.lock import lock
+from plugins.usage_log.ahead_file import AheadFile, Slot, touch
+from plugins.usage_log.journal import sync_data
 from plugins.usage_log.places import Place, Places, boot_id
-from plugins.usage_log.slots import LIVE_AT, MOST_PARTS, PLACE_SLOTS, SLOT_BYTES, Kind, pack, parts_of, pieces
+from plugins.usage_log.slots import (
+    LIVE_AT,
+    MOST_PARTS,
+    PLACE_SLOTS,
+    ROOM_BYTES,
+    SLOT_BYTES,
+    Kind,
+    pack,
+    parts_of,
+    pieces,
+)
 from proxy import Clock
 
 CHUNK_SLOTS = 1024  # the file grows by 4 MiB: some 500 exchanges in flight
@@ -26,7 +34,8 @@ SLOTS_EACH = 2  # promised to an exchange in flight: its opening, and what repla
 SLOTS_EACH_SYNCED = 3  # its opening, that of its next attempt until it is on the disk, and its end
 RETRY_SECONDS = 1.0
 
-Slot = tuple[mmap.mmap, int]
+_OPENING = Kind.OPENING
+
 Slots = tuple[Slot, ...]  # of one line: it counts by the first one's live byte
 
 
@@ -34,7 +43,7 @@ class _Held(msgspec.Struct, frozen=True, gc=False):
     """The line of an id."""
 
     slots: Slots
-    kind: Kind
+    is_opening: bool
     replaced: tuple[Slots, ...] = ()  # lines that count until this one is on the disk
 
 
@@ -60,16 +69,12 @@ class WriteAhead:
         sync_data: Callable[[int], None] = sync_data,
     ) -> None:
         self.error: str | None = None
-        self._folder = folder
         self._clock = clock
         self._log = log
         self._sync = sync
-        self._chunk_slots = chunk_slots
-        self._sync_data = sync_data
-        self._file: Path | None = None
-        self._fd = -1
-        self._maps: list[mmap.mmap] = []
-        self._free: list[Slot] = []  # the last one freed is the next one used: few pages are ever touched
+        self._file = AheadFile(folder, chunk_slots=chunk_slots, sync_data=sync_data)
+        self._free = self._file.free
+        self._slots_each = SLOTS_EACH_SYNCED if sync else SLOTS_EACH
         self._held: dict[str, _Held] = {}
         self._openings = 0
         self._inside = 0  # exchanges that were let in
@@ -83,46 +88,27 @@ class WriteAhead:
 
     @property
     def name(self) -> str | None:
-        return self._file.name if self._file else None
+        return self._file.name
 
     @property
     def held(self) -> int:
         """Lines that count."""
         return len(self._held)
 
-    def in_place(self) -> bool:
-        """False when somebody took the file away: the next start will not find it. For a thread."""
-        try:
-            return self._file is not None and os.path.samestat(os.stat(self._file), os.fstat(self._fd))
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-
     @property
     def size_bytes(self) -> int:
-        return len(self._maps) * self._chunk_slots * SLOT_BYTES
+        return self._file.size_bytes
 
-    @property
-    def has_room(self) -> bool:
-        """For one exchange more, beside all that was promised to those inside."""
-        each = SLOTS_EACH_SYNCED if self._sync else SLOTS_EACH
-        return len(self._free) + self._openings >= each * (self._inside + 1)
+    def in_place(self) -> bool:
+        """False when somebody took the file away: the next start will not find it. For a thread."""
+        return self._file.in_place()
 
     def open(self) -> None:
         """Claim a file that no living process holds, and make it empty. Raises OSError."""
-        number = 1
-        while self._fd < 0:
-            self._file = self._folder / f"ahead-{number}.wal"
-            fd = lock(self._file, create=True)
-            if fd is not None:
-                if os.fstat(fd).st_size:  # somebody's who died since `recovery` looked
-                    os.close(fd)
-                else:
-                    self._fd = fd
-            number += 1
+        self._file.claim()
         self._boot = boot_id()
-        self._grow()
         self._note(())
-        sync_folder(self._folder)
+        self._file.sync_name()
 
     async def stop(self) -> None:
         """Once nobody puts anything in any more."""
@@ -135,52 +121,72 @@ class WriteAhead:
 
     def close(self) -> None:
         """What still counts stays in the file, for the next start."""
-        if self._fd < 0:
-            return
-        for each in self._maps:
-            each.close()
-        if not self._held:
-            os.ftruncate(self._fd, 0)
-        os.close(self._fd)
-        self._maps, self._free, self._fd = [], [], -1
+        self._file.close(empty=not self._held)
+
+    @property
+    def has_room(self) -> bool:
+        """For one exchange more, beside all that was promised to those inside."""
+        return len(self._free) + self._openings >= self._slots_each * (self._inside + 1)
+
+    def enter_at_once(self) -> bool:
+        """As `enter`, without a wait. False where room has to be made first."""
+        if not self.has_room:
+            return False
+        self._inside += 1
+        return True
 
     async def enter(self) -> None:
         """Let an exchange in; `leave` must follow. Raises OSError when there is no room and none can be made."""
-        while not self.has_room:
+        while not self.enter_at_once():
             if self.error is not None:  # somebody is at it
                 raise OSError(self.error)
             await self._grown()
-        self._inside += 1
 
     def leave(self) -> None:
         self._inside -= 1
 
     def put(self, id: str, line: bytes, kind: Kind) -> bool:
         """Make this the line of that id, in the place of the one it has. False when there is no room."""
-        parts = parts_of(len(line))
-        if parts > len(self._free) or parts > MOST_PARTS:
-            return False
-        self._number += 1
+        free = self._free
         slots: Slots
-        if parts == 1:
-            slots = (self._free.pop(),)
-            _copy(slots[0], pack(self._number, kind, 0, 1, line))
+        if len(line) > ROOM_BYTES:
+            slots = self._lay_long(line, kind)
+        elif free:
+            slots = (free.pop(),)
+            page, start = slots[0]
+            self._number += 1
+            content = pack(self._number, kind, 0, 1, line)
+            page[start : start + len(content)] = content
         else:
-            slots = tuple(self._free.pop() for _ in range(parts))
-            for part, (slot, piece) in enumerate(zip(slots, pieces(line), strict=True)):
-                _copy(slot, pack(self._number, kind, part, parts, piece))
+            slots = ()
+        if not slots:
+            return False
         page, start = slots[0]
         page[start + LIVE_AT] = 1  # from here on it counts
-        self._held[id] = _Held(slots, kind, self._replace(id))
-        self._openings += kind is Kind.OPENING
+        held = self._held
+        old = held.get(id)
+        is_opening = kind is _OPENING
+        held[id] = _Held(slots, is_opening) if old is None else _Held(slots, is_opening, self._replace(old))
+        if is_opening:
+            self._openings += 1
         return True
 
-    def _replace(self, id: str) -> tuple[Slots, ...]:
-        """What is replaced, and counts on: the disk may learn that a line is gone before it has the next."""
-        old = self._held.get(id)
-        if old is None:
+    def _lay_long(self, line: bytes, kind: Kind) -> Slots:
+        """Copy a line into several slots; it does not count yet. () when there are not enough."""
+        parts = parts_of(len(line))
+        if parts > len(self._free) or parts > MOST_PARTS:
             return ()
-        self._openings -= old.kind is Kind.OPENING
+        self._number += 1
+        slots = tuple(self._free.pop() for _ in range(parts))
+        for part, ((page, start), piece) in enumerate(zip(slots, pieces(line), strict=True)):
+            content = pack(self._number, kind, part, parts, piece)
+            page[start : start + len(content)] = content
+        return slots
+
+    def _replace(self, old: _Held) -> tuple[Slots, ...]:
+        """What is replaced, and counts on: the disk may learn that a line is gone before it has the next."""
+        if old.is_opening:
+            self._openings -= 1
         if self._sync:
             return (*old.replaced, old.slots)
         self._release(old.slots)
@@ -191,8 +197,9 @@ class WriteAhead:
         for each in ids:
             held = self._held.pop(each, None)
             if held is not None:
-                self._openings -= held.kind is Kind.OPENING
-                for slots in (held.slots, *held.replaced):
+                self._openings -= held.is_opening
+                self._release(held.slots)
+                for slots in held.replaced:
                     self._release(slots)
 
     def _release(self, slots: Slots) -> None:
@@ -206,23 +213,20 @@ class WriteAhead:
 
     def _note(self, places: tuple[Place, ...]) -> None:
         self._placed += 1
-        line = msgspec.json.encode(Places(self._boot, places))
-        start = self._placed % PLACE_SLOTS * SLOT_BYTES
-        self._maps[0][start + LIVE_AT] = 0
-        _copy((self._maps[0], start), pack(self._placed, Kind.PLACE, 0, 1, line))
-        self._maps[0][start + LIVE_AT] = 1
+        content = pack(self._placed, Kind.PLACE, 0, 1, msgspec.json.encode(Places(self._boot, places)))
+        page, start = self._file.first, self._placed % PLACE_SLOTS * SLOT_BYTES
+        page[start + LIVE_AT] = 0
+        page[start : start + len(content)] = content
+        page[start + LIVE_AT] = 1
 
     async def synced(self, id: str) -> None:
-        """Wait until the line of that id would outlive a power cut; many share one sync. Raises OSError.
-
-        Linux's fdatasync writes pages that a map has made dirty as well.
-        """
+        """Wait until the line of that id would outlive a power cut; many share one sync. Raises OSError."""
         if (error := await self._next_synced()) is not None:
             raise OSError(*error.args)
         held = self._held[id]
         for slots in held.replaced:
             self._release(slots)
-        self._held[id] = _Held(held.slots, held.kind)
+        self._held[id] = _Held(held.slots, held.is_opening)
 
     async def _next_synced(self) -> OSError | None:
         if self._next_sync is None:
@@ -234,13 +238,10 @@ class WriteAhead:
             await asyncio.wait({before})
         self._syncing, self._next_sync = self._next_sync, None
         try:
-            await asyncio.to_thread(self._sync_data, self._fd)
+            await asyncio.to_thread(self._file.sync)
         except OSError as error:
             self._failed(error)
-            # After a failed sync Linux may call the pages clean: only pages touched anew are written again.
-            for held in self._held.values():
-                for page, start in (slot for slots in (held.slots, *held.replaced) for slot in slots):
-                    page[start] = page[start]
+            touch(slot for held in self._held.values() for slots in (held.slots, *held.replaced) for slot in slots)
             return error
         return None
 
@@ -252,7 +253,7 @@ class WriteAhead:
 
     async def _grow_once(self) -> OSError | None:
         try:
-            await asyncio.to_thread(self._grow)
+            await asyncio.to_thread(self._file.grow)
         except OSError as error:
             self._failed(error)
             return error
@@ -275,25 +276,3 @@ class WriteAhead:
             failed = (None if self.has_room else await self._grown()) or await self._next_synced()
         self.error = None
         self._log.warning("usage log: room ahead again", file=self.name)
-
-    def _grow(self) -> None:
-        """Add slots whose blocks are on the disk: a map of a file with holes ends in SIGBUS when the disk is full."""
-        size = self._chunk_slots * SLOT_BYTES
-        start = os.fstat(self._fd).st_size
-        try:
-            written = 0
-            while written < size:
-                written += os.pwrite(self._fd, bytes(size - written), start + written)
-            os.fsync(self._fd)  # some file systems find the blocks only now
-            grown = mmap.mmap(self._fd, size, offset=start)
-        except OSError:
-            os.ftruncate(self._fd, start)
-            raise
-        first = 0 if self._maps else PLACE_SLOTS
-        self._maps.append(grown)
-        self._free += [(grown, number * SLOT_BYTES) for number in reversed(range(first, self._chunk_slots))]
-
-
-def _copy(slot: Slot, content: bytes) -> None:
-    page, start = slot
-    page[start : start + len(content)] = content

@@ -12,6 +12,7 @@ from proxy.gemini.rate_card import MEDIA, Rate, RateCard
 from proxy.price import ChargeLine, fixed
 from proxy.usage import Usage
 
+_TEXT = frozenset({"text"})
 DEFAULT_SIZE = "1K"  # what Google makes where nothing is asked (Gemini fact 4.3)
 
 
@@ -41,8 +42,9 @@ class Bill:
             self.known = False
             return
         cost = multiply(rate.per_unit, quantity)
-        self.total = plus(self.total, cost)
-        self.lines.append(ChargeLine(rate.meter, quantity, rate.text, fixed(cost)))
+        lines = self.lines
+        self.total = plus(self.total, cost) if lines else cost
+        lines.append(ChargeLine(rate.meter, quantity, rate.text, fixed(cost)))
 
 
 def bill_tokens(
@@ -53,13 +55,18 @@ def bill_tokens(
     `labelled`: the surface says which tokens are an image's; OpenAI's does not.
     """
     _bill_input(bill, card, usage)
-    if not searched:
+    if usage.tool_tokens > 0 and not searched:
         bill.add(card.tool, usage.tool_tokens)
     _bill_output(bill, card, usage, asked_size, labelled=labelled)
-    bill.add(card.thoughts, usage.thought_tokens)
+    if usage.thought_tokens > 0:
+        bill.add(card.thoughts, usage.thought_tokens)
 
 
 def _bill_input(bill: Bill, card: RateCard, usage: Usage) -> None:
+    details = usage.input_by_modality
+    if usage.cached_tokens <= 0 and (not details or details.keys() <= _TEXT):  # nearly always
+        bill.add(card.inputs.get("text"), usage.input_tokens)
+        return
     fresh = _split(usage.input_tokens, usage.input_by_modality, card.inputs)
     if usage.cached_tokens <= 0:
         for modality, tokens in fresh.items():
@@ -83,6 +90,10 @@ def _bill_input(bill: Bill, card: RateCard, usage: Usage) -> None:
 
 
 def _bill_output(bill: Bill, card: RateCard, usage: Usage, asked_size: str | None, *, labelled: bool) -> None:
+    if not (card.makes_images or usage.output_by_modality):
+        bill.images = max(usage.images, 0)
+        bill.add(card.outputs.get("text"), usage.output_tokens)
+        return
     media = _media(usage.output_by_modality)
     if card.makes_images:
         counted = media.pop("image", 0)

@@ -170,6 +170,12 @@ class Events:
             newline = data.find(b"\n", at)
             end = len(data) if newline < 0 else newline
             if not self._in_data and not self._line and data.startswith(b"data:", at, end):
+                if not self._has_data and 0 < newline - at <= DIRECT_BYTES:
+                    after = _after_blank_line(data, newline + 1)
+                    if after:  # a whole event of one line, as nearly all are: nothing of it has to be held
+                        self._read(data[at + 5 : newline])
+                        at = after
+                        continue
                 self._in_data = self._has_data = True
                 at += 5
             if self._in_data:
@@ -213,3 +219,10 @@ class Events:
         if self._has_data:
             self._has_data = False
             self._read(self._document.take())
+
+
+def _after_blank_line(data: bytes, at: int) -> int:
+    """Where an empty line that begins there ends; 0: there is none, or its end is still to come."""
+    if data.startswith(b"\n", at):
+        return at + 1
+    return at + 2 if data.startswith(b"\r\n", at) else 0

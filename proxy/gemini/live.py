@@ -116,7 +116,10 @@ class LiveMeter:
     is billed so. The counts come in frames of their own, before or after the one that ends the turn.
     """
 
-    error_in_stream: str | None = None  # as a `Meter` has it; a session tells its errors by closing
+    # As a `Meter` has them. A session tells its errors by closing; each is read once, and nothing in it is compressed.
+    error_in_stream: str | None = None
+    once: str | None = None
+    behind = False
 
     __slots__ = ("_complete", "_operation", "_over", "_prompt", "_reading", "_total", "_uncounted")
 

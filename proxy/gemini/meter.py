@@ -6,12 +6,13 @@ says no number that does not follow from the answer's own: what it cannot read i
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Protocol
 
-from proxy.gemini.framings import Elements, Events, Framing, Lines, One, Read
+from proxy.gemini.framings import DIRECT_BYTES, Elements, Events, Framing, Lines, One, Read
 from proxy.gemini.inflate import BadCoding, Inflate
 from proxy.gemini.inlined import Inlined
+from proxy.gemini.plain import read_plain, usage_of
 from proxy.gemini.results import Results
 from proxy.gemini.segments import resource_name
 from proxy.gemini.usage_fields import Reading
@@ -30,6 +31,13 @@ _FILE_TYPES = _TEXT_TYPES | {"application/octet-stream", "application/x-ndjson"}
 _BATCHES = frozenset({"batches.get", "operations.get"})
 _FILES = frozenset({"files.download", "files.content"})
 _INTERACTIONS = frozenset({"interactions.get", "interactions.poll", "interactions.stream"})
+
+
+# What answers with one document in Google's own shape, by the path. On whose surface it is asked does not matter.
+_UNARY = frozenset({"generateContent", "embedContent", "batchEmbedContents"})
+_NATIVE = frozenset({"gemini", "vertex"})
+
+_FINAL, _PARTIAL, _NONE = UsageState.FINAL, UsageState.PARTIAL, UsageState.NONE
 
 
 class _Read(Protocol):
@@ -171,23 +179,69 @@ class Meter:
         self._framing.feed(data)
 
 
+class _Unary(Meter):
+    """The meter of an answer that should be one native document.
+
+    Nearly all come small and in one piece: that is kept as it is, and read at once when it is known to be all.
+    """
+
+    __slots__ = ("_operation", "_whole")
+
+    def __init__(self, operation: Operation, tier: str | None) -> None:
+        super().__init__(None, _document, tier=tier)
+        self._operation: Operation | None = operation  # None: it is read the long way
+        self._whole: bytes | None = None
+
+    def feed(self, data: bytes) -> None:
+        if self._operation is not None:
+            if self._whole is None and len(data) <= DIRECT_BYTES:
+                self._whole = data
+                return
+            self._read_on(self._operation)
+        self._feed(data)
+
+    def finish(self, complete: bool) -> tuple[Usage | None, UsageState]:
+        operation = self._operation
+        if operation is not None:
+            answer = None if self._whole is None else read_plain(self._whole)
+            if answer is not None:
+                usage = usage_of(answer, self._tier)
+                return usage, _NONE if usage is None else _FINAL if complete else _PARTIAL
+            self._read_on(operation)
+        return super().finish(complete)
+
+    def _read_on(self, operation: Operation) -> None:
+        """The long way, from the beginning."""
+        self._operation = None
+        self._reading = Reading(operation)
+        if self._whole is not None:
+            self._feed(self._whole)
+            self._whole = None
+
+
 def meter_for(operation: Operation, head: ResponseHead, target: str = "") -> Meter:
     """The meter of an answer, by what was asked (`target`: with which path) and how the answer begins.
 
     Unknown operations are metered like native ones: what Google adds tomorrow is not free for that.
     Errors cost nothing, and free or binary answers have no counts to read (Gemini facts 4.4 and 5).
     """
-    media_type = (head.headers.get("content-type") or "").partition(";")[0].strip().lower()
+    first = head.headers.first
+    media_type = _media_type(first.get(b"content-type", b""))
+    coding = head.headers.get("content-encoding") if b"content-encoding" in first else None
+    tier = head.headers.get("x-gemini-service-tier") if b"x-gemini-service-tier" in first else None
     known = media_type in _TEXT_TYPES or "json" in media_type
+    name = operation.name
+    if known and not coding and head.status < 300 and name in _UNARY and operation.api in _NATIVE:
+        return _Unary(operation, tier)
     reading: _Read
     frame: _Framer
-    if operation.generates or operation.name == "unknown" or operation.name in _INTERACTIONS:
+    if operation.generates or name == "unknown" or name in _INTERACTIONS:
         reading, frame = Reading(operation), _stream if media_type == "text/event-stream" else _document
         known = known or frame is _stream
-    elif operation.name in _BATCHES:
+    elif name in _BATCHES:
         reading = Results(operation, resource_name(target))
         frame = partial(_batch, read_batch=reading.read_batch)
-    elif operation.name in _FILES:
+    elif name in _FILES:
         reading, frame = Results(operation, resource_name(target)), _lines
         known = known or media_type in _FILE_TYPES
     else:
@@ -196,15 +250,19 @@ def meter_for(operation: Operation, head: ResponseHead, target: str = "") -> Met
         return Meter(None)
     # Results that cannot be read, in parts or in a coding that nobody has told us of, are not free for that: their
     # name is said, and no number.
-    unread = Meter(None, once=resource_name(target) if operation.name in _FILES else None)
+    unread = Meter(None, once=resource_name(target) if name in _FILES else None)
     if isinstance(reading, Results) and head.status != 200:
         return unread
-    coding = head.headers.get("content-encoding")
     try:
         inflate = Inflate(coding) if coding else None
     except KeyError:
         return unread
-    return Meter(reading, frame, inflate=inflate, tier=head.headers.get("x-gemini-service-tier"))
+    return Meter(reading, frame, inflate=inflate, tier=tier)
+
+
+@lru_cache(maxsize=64)  # endpoints send few
+def _media_type(content_type: bytes) -> str:
+    return content_type.decode("utf-8", "surrogateescape").partition(";")[0].strip().lower()
 
 
 def _document(data: bytes, read: Read) -> Framing:

@@ -10,6 +10,7 @@ import re
 
 import msgspec
 
+from proxy.gemini.known_operations import keep_operation, known_operation
 from proxy.gemini.segments import path_segments
 from proxy.operation import UNKNOWN, Operation
 
@@ -133,7 +134,16 @@ _CHAT_WITHOUT_SLASH = ":chatCompletions"  # `/v1beta:chatCompletions`, as Google
 
 def parse_operation(method: str, target: str) -> Operation:
     """What `method` on the raw `target` (path and query, as on the wire) means. Never raises."""
-    segments = path_segments(target)
+    path = target.partition("?")[0]
+    operation = known_operation((method, path))
+    if operation is None:
+        operation = _parse(method, path)
+        keep_operation(method, path, operation)
+    return operation
+
+
+def _parse(method: str, path: str) -> Operation:
+    segments = path_segments(path)
     if segments[:1] == ["ws"]:
         return _live("/".join(segments[1:]))
     if segments[:2] == ["resumable", "upload"]:

@@ -8,6 +8,8 @@ I/O, no rounding; the same record and the same file give the same charge for eve
 
 from fnmatch import fnmatchcase
 
+import msgspec
+
 from proxy.gemini.billed import BEGINS, Billed, billed
 from proxy.gemini.charges import DEFAULT_SIZE, Bill, bill_tokens
 from proxy.gemini.model_names import find_model
@@ -18,12 +20,13 @@ from proxy.price import Charge, Pricing
 from proxy.record import UsageRecord
 from proxy.usage import Usage, UsageState
 
-_MOST_NAMES = 1000  # of models that are remembered: a name is the caller's text
+_MOST_CASES = 1000  # that are remembered: a name is the caller's text
 _DEFAULT_RESOLUTION = "720p"  # what Veo makes where nothing is asked
 _BEST_RESOLUTION = "4k"  # of all that Veo makes; a model may stop below
 _ASKABLE = frozenset({"flex", "priority"})  # tiers; a batch or a commitment is not had for a word in a body
 _REQUEST_BYTES = 4  # a token of text has, going up
 _ANSWER_BYTES = 8  # and coming down, with the JSON around it
+_FINAL = UsageState.FINAL
 
 
 class PriceBook:
@@ -49,6 +52,18 @@ class PriceBook:
         return self._pages.charge(record)
 
 
+class _Case(msgspec.Struct):
+    """What records of one model, tier and place have in common. Its rate cards are compiled when one needs them."""
+
+    name: str | None  # in the price file
+    model: Model | None
+    tier: Tier  # the one served
+    is_known: bool  # the tier
+    is_regional: bool
+    card: RateCard | None = None
+    long_card: RateCard | None = None
+
+
 class _Pages:
     """One price file, compiled as far as it was needed."""
 
@@ -61,23 +76,21 @@ class _Pages:
             for tier in prices.tiers.__struct_fields__
             for name in getattr(prices.tiers, tier).names
         }
-        self._cards: dict[tuple[str, Tier, bool, bool], RateCard] = {}
-        self._names: dict[tuple[str | None, str | None], str | None] = {}
+        self._cases: dict[tuple[str | bool | None, ...], _Case] = {}
         self._searches: dict[str, tuple[Rate | None, Grounding] | None] = {}
 
     def charge(self, record: UsageRecord) -> Charge:
-        how = billed(record)
+        usage = record.usage
+        how = billed(record) if usage is None else Billed.BY_USAGE
         if how is Billed.FREE:
             return self._charged(record, Bill(), None, None)
-        usage = record.usage
-        name = self._name(record.model, usage.model_version if usage else None)
-        if how is Billed.ELSEWHERE or name is None:
+        case = self._case(record)
+        name, model, tier = case.name, case.model, case.tier
+        if how is Billed.ELSEWHERE or name is None or model is None:
             return self._unpriced(record)
         bill = Bill()
-        model = self._prices.models[name]
-        tier, is_known = self._tier(record)
         is_sum = tier == "batch" or record.api == "live"  # over requests or turns: of none of them are the counts known
-        bill.counted = is_known and usage is not None and record.usage_state is UsageState.FINAL
+        bill.counted = case.is_known and usage is not None and record.usage_state is _FINAL
         if model.video_second:
             _bill_video(bill, model, record)
         elif model.image is not None:
@@ -85,8 +98,9 @@ class _Pages:
         else:
             if usage is None:
                 usage = self._expected(record, model)
-            self._bill_searches(bill, name, usage, is_sum=is_sum)
-            card = self._card(bill, name, model, tier, record, usage, is_sum=is_sum)
+            if usage.search_queries > 0:
+                self._bill_searches(bill, name, usage, is_sum=is_sum)
+            card = self._card(bill, case, model, usage, is_sum=is_sum)
             bill_tokens(
                 bill,
                 card,
@@ -97,8 +111,36 @@ class _Pages:
             )
         # What ran has used something, but for Imagen where all that it made was filtered.
         if not bill.known or not (bill.lines or (model.image is not None and bill.counted)):
-            return self._unpriced(record, tier if is_known else None, bill.image_size)
-        return self._charged(record, bill, name, tier if is_known else None)
+            return self._unpriced(record, tier if case.is_known else None, bill.image_size)
+        return self._charged(record, bill, name, tier if case.is_known else None)
+
+    def _case(self, record: UsageRecord) -> _Case:
+        """Which model ran, and in which tier. Few cases make most records: each is found once."""
+        usage = record.usage
+        if usage is None or (usage.tier is None and record.usage_state is not _FINAL):
+            return self._find_case(record)  # the tier may be one that was asked for
+        key = (
+            record.model,
+            usage.model_version,
+            usage.tier,
+            record.location,
+            record.api,
+            record.operation,
+            record.once is not None,
+        )
+        case = self._cases.get(key)
+        if case is None:
+            if len(self._cases) >= _MOST_CASES:
+                self._cases.clear()
+            case = self._cases[key] = self._find_case(record)
+        return case
+
+    def _find_case(self, record: UsageRecord) -> _Case:
+        usage = record.usage
+        name = find_model(self._prices, record.model, usage.model_version if usage is not None else None)
+        tier, is_known = self._tier(record)
+        model = None if name is None else self._prices.models[name]
+        return _Case(name, model, tier, is_known, record.location not in (None, "global"))
 
     def _charged(self, record: UsageRecord, bill: Bill, name: str | None, tier: Tier | None) -> Charge:
         price, currency = self._teams.price(record.price_list, bill, name, is_batch=tier == "batch")
@@ -123,14 +165,6 @@ class _Pages:
             prices=self.version,
         )
 
-    def _name(self, asked: str | None, answered: str | None) -> str | None:
-        names = (asked, answered)
-        if names not in self._names:
-            if len(self._names) >= _MOST_NAMES:
-                self._names.clear()
-            self._names[names] = find_model(self._prices, asked, answered)
-        return self._names[names]
-
     def _tier(self, record: UsageRecord) -> tuple[Tier, bool]:
         """The tier served, and whether it is known. A word that no tier has is taken for the standard one: the most
         that Google asks without being asked for more."""
@@ -146,27 +180,25 @@ class _Pages:
     def _asked_tier(self, record: UsageRecord) -> Tier:
         """Of what broke off before its tier was said. On Vertex no body decides it (Gemini fact 2.2)."""
         on_vertex = record.api == "vertex" or record.location is not None
-        if record.usage_state is UsageState.FINAL or record.estimate is None or on_vertex:
+        if record.usage_state is _FINAL or record.estimate is None or on_vertex:
             return "standard"
         tier = self._tiers.get((record.estimate.tier or "").lower())
         return tier if tier in _ASKABLE else "standard"
 
-    def _card(
-        self, bill: Bill, name: str, model: Model, tier: Tier, record: UsageRecord, usage: Usage, *, is_sum: bool
-    ) -> RateCard:
+    def _card(self, bill: Bill, case: _Case, model: Model, usage: Usage, *, is_sum: bool) -> RateCard:
         is_long = model.standard_long is not None and usage.input_tokens > self._prices.long_context_tokens
         if is_long and is_sum:  # none of its parts need be long
             is_long = bill.counted = False
-        key = (name, tier, is_long, record.location not in (None, "global"))
-        card = self._cards.get(key)
+        card = case.long_card if is_long else case.card
         if card is None:
-            card = compile_card(self._prices, model, tier, is_long=is_long, regional=key[3])
-            self._cards[key] = card
+            card = compile_card(self._prices, model, case.tier, is_long=is_long, regional=case.is_regional)
+            if is_long:
+                case.long_card = card
+            else:
+                case.card = card
         return card
 
     def _bill_searches(self, bill: Bill, name: str, usage: Usage, *, is_sum: bool) -> None:
-        if usage.search_queries <= 0:
-            return
         if name not in self._searches:
             groups = self._prices.grounding.values()
             self._searches[name] = next(

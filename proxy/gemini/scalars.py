@@ -8,7 +8,9 @@ from typing import Any
 
 MAX_COUNT = 1 << 53  # beyond it a JSON number is not exact, and a count not true
 _MAX_DIGITS = 16
-_MAX_WORD = 256  # characters of a name from an answer that goes into a record
+MAX_WORD = 256  # characters of a name from an answer that goes into a record
+
+UNSPECIFIED = "_UNSPECIFIED"  # ends every name that says nothing
 
 # Under `$alt=json;enum-encoding=int` enums are numbers (Gemini fact 1.8); the older Python client always asks so.
 _MODALITIES = ("text", "text", "image", "video", "audio", "document")  # 0, unspecified, means text (Gemini fact 4.1)
@@ -38,7 +40,7 @@ def count(value: Any, most: int = MAX_COUNT) -> int | None:
 def word(value: Any) -> str | None:
     """A name or a number of an enum, as a bounded text."""
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return str(value)[:_MAX_WORD] or None
+        return str(value)[:MAX_WORD] or None
     return None
 
 
@@ -54,7 +56,7 @@ def block_reason(value: Any, *, vertex: bool) -> str | None:
 
 def _named(value: Any, names: tuple[str, ...]) -> str | None:
     name = names[value] if isinstance(value, int) and 0 <= value < len(names) else word(value)
-    return None if name is None or name.endswith("_UNSPECIFIED") else name
+    return None if name is None or name.endswith(UNSPECIFIED) else name
 
 
 def by_modality(details: Any) -> dict[str, int]:
@@ -64,10 +66,15 @@ def by_modality(details: Any) -> dict[str, int]:
             continue
         modality = detail.get("modality", 0)
         tokens = count(detail.get("tokenCount", detail.get("tokens", 0)))
-        if isinstance(modality, int) and 0 <= modality < len(_MODALITIES):
-            modality = _MODALITIES[modality]
-        name = (word(modality) or "text").lower().removeprefix("modality_")
-        name = "text" if name == "unspecified" else name
+        name = modality_name(modality)
         if tokens is not None:
             found[name] = found.get(name, 0) + tokens  # one modality may come in several entries
     return found
+
+
+def modality_name(modality: Any) -> str:
+    """Google's name or number of a modality under ours; what is new is called as Google calls it."""
+    if isinstance(modality, int) and 0 <= modality < len(_MODALITIES):
+        modality = _MODALITIES[modality]
+    name = (word(modality) or "text").lower().removeprefix("modality_")
+    return "text" if name == "unspecified" else name

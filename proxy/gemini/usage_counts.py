@@ -7,6 +7,7 @@ count that nobody sent stays unsaid.
 
 from typing import Any
 
+from proxy.gemini.plain import PlainCounts, tokens_by
 from proxy.gemini.scalars import by_modality, count, word
 
 # Google's field -> ours. Native, then Interactions, then OpenAI, whose output is total less prompt (below).
@@ -46,6 +47,8 @@ _TIERS = ("serviceTier", "trafficType", "service_tier")
 # A partner's input_tokens leave these out, where Google's prompt holds what was cached (Gemini fact 4.1).
 _BESIDE_INPUT = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _RARE = frozenset({"prompt_tokens_details", "input_tokens_details", "grounding_tool_count"})
+_PLAIN_COUNTS = tuple(name for name in PlainCounts.__struct_fields__ if name.endswith("_tokens"))
+_PLAIN_DETAILS = tuple(name for name in PlainCounts.__struct_fields__ if name.endswith("_by_modality"))
 _PARTS = ("input_tokens", "tool_tokens", "output_tokens", "thought_tokens")
 
 
@@ -94,6 +97,19 @@ class Counts:
             if field in _BESIDE_INPUT:
                 self._beside_input[field] = count(value) or 0
         self._openai = self._openai or "completion_tokens" in usage
+
+    def read_plain(self, usage: PlainCounts) -> None:
+        """As `read`, of counts that are typed already."""
+        for ours in _PLAIN_COUNTS:
+            tokens = getattr(usage, ours)
+            if tokens is not None:
+                self.said = True
+                self._tokens[ours] = tokens
+        for ours in _PLAIN_DETAILS:
+            details = getattr(usage, ours)
+            if details:
+                self.details[ours] = tokens_by(details)
+        self.tier = usage.service_tier or usage.traffic_type or self.tier
 
     def add(self, ours: str, tokens: int) -> None:
         """To what was counted so far: for answers whose counts stand in each of their parts."""

@@ -22,7 +22,8 @@ from proxy.gemini.answers import (
     decode_predictions,
     decode_steps,
 )
-from proxy.gemini.scalars import block_reason, count, finish_reason, word
+from proxy.gemini.plain import Plain, images_of, read_plain
+from proxy.gemini.scalars import UNSPECIFIED, block_reason, count, finish_reason, word
 from proxy.gemini.usage_counts import Counts
 from proxy.operation import Operation
 from proxy.usage import Usage
@@ -53,6 +54,7 @@ class Reading:
         "_listed_images",
         "_model",
         "_native",
+        "_plain",
         "_queries",
         "_seen",
         "_seen_images",
@@ -67,6 +69,8 @@ class Reading:
         unknown = operation.name == "unknown"  # may answer in either way
         self._compatible = operation.api in {"openai", "interactions"} or operation.name in _PUBLISHERS_OWN or unknown
         self._native = unknown or not self._compatible
+        # As long as every document was: what is not is rarely alone. A session's counts are spelled otherwise.
+        self._plain = not self._compatible and operation.api != "live"
         self._vertex = operation.api == "vertex"
         self._interaction = operation.api == "interactions"
         self._stops = operation.name == "streamGenerateContent"  # and says why
@@ -104,6 +108,12 @@ class Reading:
         if document is None:
             self.complete = False
             return
+        if self._plain:
+            answer = read_plain(document)
+            if answer is not None:
+                self._read_plain(answer)
+                return
+            self._plain = False
         document = document.strip()
         if not document or document == b"[DONE]":  # OpenAI's end of stream
             return
@@ -132,6 +142,17 @@ class Reading:
             model_version=self._model,
             response_id=self._id,
         )
+
+    def _read_plain(self, answer: Plain) -> None:
+        if answer.usage_metadata is not None:
+            self._counts.read_plain(answer.usage_metadata)
+        self._model = answer.model_version or self._model
+        self._id = answer.response_id or self._id
+        for candidate in answer.candidates or ():
+            self._seen.add(candidate.index)
+            if (reason := candidate.finish_reason) and not reason.endswith(UNSPECIFIED):
+                self._finish[candidate.index] = reason
+            self._seen_images += images_of(candidate)
 
     def _read_native(self, document: bytes) -> None:
         answer = decode_native(document)

@@ -12,6 +12,7 @@ from proxy.operation import Operation
 _READS = frozenset({"GET", "HEAD"})
 # A part of the answer; JSONP; headers (a field mask among them) and a method, as Closure's HttpCors puts them there.
 _PARAMETERS = frozenset({"fields", "$fields", "callback", "$callback", "$httpheaders", "$httpmethod"})
+_FIELD_MASK = b"x-goog-fieldmask"
 _FORMATS = frozenset({"json", "sse"})
 # Reading these runs no model, but shows what one has used since: the meter reads their counts.
 _SHOW_USAGE = frozenset(
@@ -21,14 +22,15 @@ _SHOW_USAGE = frozenset(
 
 def hidden_usage(operation: Operation, method: str, target: str, headers: Headers) -> str | None:
     """What hides the usage, in words for the caller; None where nothing does."""
-    reads_nothing = operation.name != "unknown" or method.upper() in _READS
-    if not operation.generates and operation.name not in _SHOW_USAGE and reads_nothing:
+    runs = operation.generates or (operation.name == "unknown" and method.upper() not in _READS)
+    if not runs and operation.name not in _SHOW_USAGE:
         return None
-    if headers.get("x-goog-fieldmask") is not None:
+    if _FIELD_MASK in headers.first:
         return "the header X-Goog-FieldMask"
-    query = target.partition("?")[2]
-    for field in query.split("&") if query else ():
-        raw, _, value = field.partition("=")
+    if "?" not in target:
+        return None
+    for parameter in target.partition("?")[2].split("&"):
+        raw, _, value = parameter.partition("=")
         name = unquote_plus(raw).strip().lower()
         if name in _PARAMETERS:
             return f"the query parameter {name}"

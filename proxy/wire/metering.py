@@ -19,11 +19,15 @@ _log = logging.getLogger("proxy.wire")
 class Metering:
     """One answer's meter, fenced off."""
 
+    __slots__ = ("_broken", "_meter")
+
     def __init__(self, operation: Operation, head: ResponseHead, target: str = "") -> None:
+        self._meter: Meter | LiveMeter
         self._meter = LiveMeter(operation) if head.status == 101 else meter_for(operation, head, target)
         self._broken = False
 
     def feed(self, piece: bytes) -> None:
+        """The next bytes of the answer, which must not change any more: a small one is kept until it is finished."""
         if self._broken:
             return
         try:
@@ -34,7 +38,7 @@ class Metering:
     @property
     def behind(self) -> bool:
         """A compressed piece holds more than is read at once: `catch_up` before the next one."""
-        return isinstance(self._meter, Meter) and self._meter.behind and not self._broken
+        return self._meter.behind and not self._broken
 
     async def catch_up(self) -> None:
         """Read on, step by step, between which others run."""
@@ -48,7 +52,7 @@ class Metering:
     @property
     def once(self) -> str | None:
         """Under which name the usage is charged once; known when it is finished."""
-        return self._meter.once if isinstance(self._meter, Meter) and not self._broken else None
+        return None if self._broken else self._meter.once
 
     def finish(self, *, complete: bool) -> tuple[Usage | None, UsageState, str | None]:
         """Usage, how far it can be trusted, and the error that came inside a 200, if one did."""

@@ -17,8 +17,8 @@ import msgspec
 import pytest
 import structlog
 
+from plugins.usage_log import ahead_file, recovery, slots, write_ahead
 from plugins.usage_log import journal as journal_file
-from plugins.usage_log import recovery, slots, write_ahead
 from plugins.usage_log.journal import Journal
 from plugins.usage_log.logger import render
 from plugins.usage_log.record import record_of
@@ -28,7 +28,7 @@ from proxy import Charge, Outcome, Pricing, Teams, UsageRecord
 from tests.support import ManualClock, make_exchange
 
 NOW = 1_750_000_000.0
-FILES = {module.__file__ for module in (journal_file, recovery, slots, write_ahead)}
+FILES = {module.__file__ for module in (ahead_file, journal_file, recovery, slots, write_ahead)}
 Folder = dict[str, bytes]
 
 

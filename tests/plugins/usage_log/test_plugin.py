@@ -27,6 +27,7 @@ from proxy import (
     Seconds,
     UsageRecord,
 )
+from proxy.engine.chain import wrap_attempt
 from tests.plugins.usage_log.disk import largest_file
 from tests.support import ManualClock, make_endpoint, make_exchange, make_services
 
@@ -280,7 +281,7 @@ async def test_an_exchange_has_a_line_before_its_attempt_is_sent_and_after_its_p
 
     async def call_next(exchange: Exchange) -> None:
         with pytest.raises(EndpointFailed):
-            await plugin.around_attempt(attempt, die)
+            await wrap_attempt([plugin], die)(attempt)
 
     await plugin.around_exchange(exchange, call_next)
     await plugin.stop()
@@ -303,7 +304,7 @@ async def test_an_attempt_that_has_no_room_for_its_line_is_not_sent(tmp_path: Pa
         exchange.labels |= {f"{number}": "x" * 256 for number in range(20_000)}  # more than the whole file
         record = AttemptRecord(endpoint="eu", region="eu", started_ms=1.0)
         exchange.attempts.append(record)
-        await plugin.around_attempt(Attempt(exchange, make_endpoint("eu"), record), not_sent)
+        await wrap_attempt([plugin], not_sent)(Attempt(exchange, make_endpoint("eu"), record))
 
     async with running(tmp_path, ManualClock()) as plugin:
         with pytest.raises(Refusal) as caught:
@@ -363,24 +364,6 @@ async def test_a_record_that_cannot_be_made_takes_no_room_from_others(tmp_path: 
         status = await plugin.status()
 
     assert status["ahead"]["bytes"] == 4 << 20
-
-
-async def test_an_attempt_cut_at_an_unknown_moment_may_have_been_sent(tmp_path: Path) -> None:
-    exchange = make_exchange()
-    exchange.attempts.append(AttemptRecord(endpoint="eu", region="eu", started_ms=1.0))
-
-    async def cut(attempt: Attempt) -> ResponseHead:
-        raise asyncio.CancelledError
-
-    async def call_next(exchange: Exchange) -> None:
-        await plugin.around_attempt(Attempt(exchange, make_endpoint("eu"), exchange.attempts[0]), cut)
-
-    async with running(tmp_path, ManualClock()) as plugin:
-        with pytest.raises(asyncio.CancelledError):
-            await plugin.around_exchange(exchange, call_next)
-
-    (record,) = records(tmp_path / "usage")
-    assert [attempt.sent for attempt in record.attempts] == [True]
 
 
 async def test_a_start_that_fails_holds_nothing(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from plugins.usage_log.record import record_of
+from plugins.usage_log.record import bring_up_to_date, opening_of, record_of
 from proxy import (
     SCHEMA_VERSION,
     AttemptRecord,
@@ -170,3 +170,31 @@ def test_the_price_list_is_the_team_s_or_its_parent_s() -> None:
     assert record_of(make_exchange(team="studio"), 0.0, teams).price_list == "resale"
     assert record_of(make_exchange(team="nobody"), 0.0, teams).price_list is None
     assert record_of(make_exchange(), 0.0, teams).price_list is None
+
+
+def test_an_opening_that_was_completed_is_the_record_made_at_the_end() -> None:
+    relay = ScriptedRelay()
+    exchange = make_exchange(
+        relay, team="studio", operation=Operation("chat.completions", api="openai", generates=True)
+    )
+    exchange.route = "gemini"
+    exchange.attempts.append(AttemptRecord(endpoint="eu-1", region="eu", started_ms=0.4, sent=True))
+    exchange.labels["plan"] = "flex"
+    teams = Teams({"studio": Team("studio", price_list="resale")})
+
+    record = opening_of(exchange, exchange.started + 0.1, teams)
+    assert record == record_of(exchange, exchange.started + 0.1, teams)
+    assert (record.outcome, record.total_ms, record.model) == (Outcome.LOST, 100.0, None)
+
+    exchange.intent_read = Intent(model="gemini-2.5-flash", image_size="4K")
+    exchange.endpoint = make_endpoint("eu-1", region="eu")
+    exchange.first_byte = exchange.started + 0.2
+    exchange.attempts[0].status = exchange.status = 200
+    exchange.outcome, exchange.reason, exchange.once = Outcome.CLIENT_GONE, "CALLER_IDLE", "batches/b"
+    exchange.usage, exchange.usage_state = Usage(input_tokens=12), UsageState.PARTIAL
+    relay.request_bytes, exchange.response_bytes = 592, 1100
+    exchange.labels.clear()
+    bring_up_to_date(record, exchange, exchange.started + 1.25)
+
+    assert record == record_of(exchange, exchange.started + 1.25, teams)
+    assert (record.model, record.endpoint, record.total_ms, record.labels) == ("gemini-2.5-flash", "eu-1", 1250.0, {})
