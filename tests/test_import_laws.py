@@ -26,6 +26,7 @@ MAY_IMPORT = {
 ONLY_IN = {
     "aiohttp": {"wire", "simulator"},
     "yarl": {"wire", "simulator"},
+    "httptools": {"wire"},
     "duckdb": {"cli"},
     "valkey": {"stores"},
     "typer": {"cli"},

@@ -5,9 +5,7 @@ the same command line and one word more.
 """
 
 import asyncio
-import gc
 import logging
-import resource
 import signal
 import socket
 import sys
@@ -21,6 +19,7 @@ import typer
 
 from proxy import log
 from proxy.app import App
+from proxy.cli import process
 from proxy.cli.settings import DEFAULT_CONFIG, Config, load_or_exit
 from proxy.config.bind import ConfigError
 from proxy.config.schema import Settings
@@ -28,8 +27,6 @@ from proxy.config.watch import changes
 from proxy.price_file import price_file
 from proxy.wire.door import Sockets
 from proxy.workers import READY, Place, Supervisor
-
-_DESCRIPTORS = 65_536  # what we ask for: each exchange holds two
 
 
 def serve(
@@ -42,7 +39,7 @@ def serve(
     log.configure(log_level)
     # It logs every change in a folder that it watches: in the log's own folder, one line for each line, for ever.
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
-    _allow_descriptors(settings.server.connections)
+    process.allow_descriptors(settings.server.connections)
     if worker is not None:
         place = Place.parse(worker)
         structlog.contextvars.bind_contextvars(worker=place.number)
@@ -82,9 +79,7 @@ async def _serve(settings: Settings, place: Place | None) -> None:
     keep(asyncio.create_task(_watch((settings.file, price_file(settings)), app.reload, stop)))
     for file in (settings.server.tls.certificate, settings.server.tls.key) if settings.server.tls else ():
         keep(asyncio.create_task(_watch((file,), app.renew_certificate, stop)))
-    # What start-up made lives for ever: the collector need not look at it again (measured: 10 to 20 % of a call).
-    gc.collect()
-    gc.freeze()
+    process.settle_collector()
     host, port = app.public.address
     scheme = "https" if settings.server.tls else "http"
     admin = "{}:{}".format(*app.admin.address)
@@ -113,17 +108,6 @@ def _line(place: Place, stop: asyncio.Event) -> Iterator[None]:
             yield
         finally:
             loop.remove_reader(line)
-
-
-def _allow_descriptors(connections: int) -> None:
-    """Raise the soft limit, often 1024, to what we are going to need."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if max(soft, most) < 2 * connections:
-        cure = "raise the limit of open files (ulimit -n), or lower [server] connections"
-        structlog.get_logger("weir").warning("too_few_descriptors", limit=most, connections=connections, cure=cure)
 
 
 async def _started(settings: Settings, sockets: Sockets | None) -> App:

@@ -59,6 +59,7 @@ class Server(Table, frozen=True, kw_only=True):
     tls: Tls | None = None  # listen for HTTPS
     workers: int = 1  # processes; worker K has its admin listener on the port of `admin` plus K
     connections: int = 10_000  # of callers, in each process; 503 and closed beyond
+    road: Literal["fast", "plain"] = "fast"  # to the endpoints; plain: aiohttp's client, slower, should ours fail you
     drains: int = 100  # answers read on at once after their callers left; the next is hung up on
     store: str = "memory"
     state: Path = msgspec.field(default_factory=lambda: Path("var"))  # the usage log's folder

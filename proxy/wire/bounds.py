@@ -1,6 +1,6 @@
 """How long the wire waits and how much it holds: `[server.timeouts]` and `[server.sizes]`, as it sees them."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Bounds(NamedTuple):
@@ -22,3 +22,4 @@ class Bounds(NamedTuple):
     message_bytes: int
     drains: int
     connections: int
+    road: Literal["fast", "plain"]

@@ -1,5 +1,7 @@
 """How the pool gets its connections: aiohttp's connector, with protocols that hold little, under TLS too.
 
+The fast road has protocols of its own dialled; `Connection` is that of the plain road and of sessions' handshakes.
+
 uvloop gives each TLS connection a buffer of 256 KiB and hands on as much at once: 1 MiB a stream whose caller reads
 slowly. So TLS is asyncio's own here, on either loop, and reads as much at once as a plain connection; that makes it
 0.5. An answer that nobody asked for ends its connection: it would be taken for that to the next request. Of requests it
@@ -8,14 +10,18 @@ knows no more.
 
 import asyncio
 from asyncio.sslproto import SSLProtocol
-from collections.abc import Container
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from yarl import URL
 
-from proxy.wire.intake import READ_BYTES, Frugal, Intake
+from proxy.wire.inflow import READ_BYTES
+from proxy.wire.intake import Frugal, Intake
+
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # whoever dials has its own
 
 
 class Connection(Frugal, ResponseHandler):
@@ -62,16 +68,31 @@ class _Tls(SSLProtocol):
     max_size = READ_BYTES
 
 
+class Destination(aiohttp.ClientRequest):
+    """Where to dial, and what makes the protocol of each connection: for `Connector.dial`, and never sent."""
+
+    def __init__(self, url: str, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        super().__init__("GET", URL(url), loop=asyncio.get_running_loop())
+        self.protocol = protocol
+
+
 class Connector(aiohttp.TCPConnector):
-    """Private names of aiohttp and asyncio, pinned by tests/wire/test_aiohttp_private.py: there is no other way in."""
+    """Private names of aiohttp and asyncio, there is no other way in: tests/wire/test_aiohttp_client_private.py."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._factory = cast(Any, partial(Connection, self._loop, Intake(), self._acquired))
 
+    async def dial(self, destination: Destination) -> Any:
+        """The protocol of a new connection. Raises ClientError, OSError."""
+        _, protocol = await self._create_direct_connection(destination, [], _NO_TIMEOUT)
+        return protocol
+
     async def _wrap_create_connection(  # type: ignore[override]
         self, factory: Any, *, req: aiohttp.ClientRequest, **kwargs: Any
     ) -> tuple[Any, Any]:
+        if isinstance(req, Destination):
+            factory = req.protocol
         context = kwargs.pop("ssl", None)
         name = kwargs.pop("server_hostname", None)
         if context is None:

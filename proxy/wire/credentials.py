@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from proxy.endpoint import ApiKey, Endpoint, GoogleAccount
+from proxy.head import RawField
 from proxy.operation import Operation
 
 WAIT_SECONDS = 10.0  # for a first token, or one that ran out
@@ -29,18 +30,28 @@ class Credentials:
         self._retry_seconds = retry_seconds
         self._tokens: dict[str, GoogleToken] = {}
 
-    async def field_for(self, endpoint: Endpoint, operation: Operation) -> tuple[str, str] | None:
+    async def field_for(self, endpoint: Endpoint, operation: Operation) -> RawField | None:
         """Name and value of the field, None for an endpoint without a credential. Raises CredentialFailed."""
-        match endpoint.credential:
-            case ApiKey(secret=secret):
-                if operation.api == "openai":  # that surface reads nothing else (Gemini fact 1.6)
-                    return "Authorization", f"Bearer {secret.reveal()}"
-                return "x-goog-api-key", secret.reveal()
-            case GoogleAccount(source=source):
-                token = self._tokens.setdefault(source, GoogleToken(source, self._retry_seconds))
-                return "Authorization", f"Bearer {await token.value()}"
-            case None:
-                return None
+        credential = endpoint.credential
+        if isinstance(credential, ApiKey):
+            key = _sendable(credential.secret.reveal(), "the API key")
+            if operation.api == "openai":  # that surface reads nothing else (Gemini fact 1.6)
+                return b"Authorization", b"Bearer " + key
+            return b"x-goog-api-key", key
+        if isinstance(credential, GoogleAccount):
+            source = credential.source
+            token = self._tokens.get(source)
+            if token is None:
+                token = self._tokens[source] = GoogleToken(source, self._retry_seconds)
+            return b"Authorization", b"Bearer " + _sendable(await token.value(), "the token")
+        return None
+
+
+def _sendable(secret: str, what: str) -> bytes:
+    """In one line of a head: a line break in it would begin another field."""
+    if not (secret.isascii() and secret.isprintable()):
+        raise CredentialFailed(f"{what} holds characters that no header may hold")
+    return secret.encode()
 
 
 class GoogleToken:

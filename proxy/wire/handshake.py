@@ -1,6 +1,6 @@
 """Handshakes of WebSocket sessions (RFC 6455, section 4): the caller's is accepted, the endpoint's is asked for.
 
-`server.py` asks whether a request is one, `live_relay.py` accepts it, the pool dials. Both legs refuse compression: a
+`pipeline.py` asks whether a request is one, `live_relay.py` accepts it, the pool dials. Both legs refuse compression: a
 context for each direction costs 300 KB a session, audio in base64 gains little by it, and a small frame could unpack
 into a large one. A refusal by the endpoint is kept with its body, which is all that tells a caller why.
 """
@@ -19,6 +19,7 @@ from proxy.refusal import EndpointFailed
 from proxy.wire.bounds import Bounds
 from proxy.wire.headers import OF_THIS_HOP, BadHeader, decode, end_to_end
 from proxy.wire.leg import CLOSE_SECONDS, Close, Leg
+from proxy.wire.request import Request
 
 # Each hop has its own.
 HANDSHAKE_FIELDS: Final = OF_THIS_HOP | {
@@ -42,17 +43,16 @@ class HandshakeRefused(Exception):
         self.body = body
 
 
-def is_handshake(request: web.BaseRequest) -> bool:
+def is_handshake(request: Request) -> bool:
     """RFC 6455 section 4.1. Anything else that asks to upgrade may be answered as if it had not."""
     fields = request.headers
+    tokens = ",".join(fields.get_all("connection")).split(",")
     return (
         request.method == "GET"
-        and request.version == (1, 1)
-        and not request.body_exists  # it would be read as frames
-        and fields.get("Upgrade", "").strip().lower() == "websocket"
-        and any(
-            token.strip().lower() == "upgrade" for line in fields.getall("Connection", []) for token in line.split(",")
-        )
+        and request.version == "1.1"
+        and (not request.has_body or request.length == 0)  # it would be read as frames
+        and (fields.get("upgrade") or "").strip().lower() == "websocket"
+        and any(token.strip().lower() == "upgrade" for token in tokens)
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from multidict import CIMultiDict
 
-from proxy.head import RawHeaders
+from proxy.head import RawField, RawHeaders
 
 HOP_BY_HOP = frozenset(
     {
@@ -30,6 +30,8 @@ NEVER_NOMINATED = frozenset({b"content-length", b"host", b"authorization", b"con
 # The last one names the project that pays with the credential: of no use to a caller whose credential stays here.
 CREDENTIAL_FIELDS = frozenset({b"x-goog-api-key", b"authorization", b"x-goog-user-project"})
 OF_THIS_HOP = frozenset({b"host", b"expect", b"content-length"})
+_OF_REQUESTS = HOP_BY_HOP | OF_THIS_HOP
+_NAME_NOTHING = frozenset({b"close", b"keep-alive"})  # of what Connection commonly says
 
 INTENDED_DIFFERENCES = (
     (
@@ -44,7 +46,7 @@ INTENDED_DIFFERENCES = (
         "of one hop only",
     ),
     ("request", "Expect", "answered here, once the plugins have let the request pass"),
-    ("request", "a bare ? at the end of the target", "dropped"),
+    ("request", "a bare ? at the end of the target, on the plain road", "dropped"),
     ("request", "Content-Length, Transfer-Encoding", "chosen anew for the same body bytes"),
     (
         "answer",
@@ -68,7 +70,11 @@ INTENDED_DIFFERENCES = (
         ),
         "refused with 400, unless the route allows it",
     ),
-    ("both", "a repeated field whose spelling varies", "the first spelling for all of them"),
+    (
+        "both",
+        "a repeated field whose spelling varies, on the plain road or in a WebSocket handshake",
+        "the first spelling for all of them",
+    ),
     ("answer", "1xx answers and trailers", "dropped"),
     ("both", "Sec-WebSocket-Key, -Accept, -Version, -Extensions", "of one hop only; compression is declined"),
     ("both", "the fragments of a WebSocket message", "one frame"),
@@ -81,30 +87,60 @@ class BadHeader(ValueError):
     """A field that cannot be passed on faithfully; names the field, never its value."""
 
 
-def end_to_end(raw: RawHeaders, drop: frozenset[bytes] = frozenset()) -> list[tuple[bytes, bytes]]:
+def end_to_end(raw: RawHeaders, drop: frozenset[bytes] = frozenset()) -> list[RawField]:
     """The fields that go on to the other side, in order. `drop` holds further lower-case names."""
+    unwanted = HOP_BY_HOP | drop if drop else HOP_BY_HOP
+    fields: list[RawField] = []
+    connection: list[bytes] = []
+    for field in raw:
+        name = field[0].lower()
+        if name not in unwanted:
+            fields.append(field)
+        elif name == b"connection":
+            connection.append(field[1])
+    return _without_nominated(fields, connection) if connection else fields
+
+
+def request_fields(
+    raw: RawHeaders, credential: RawField | None, drop: frozenset[bytes] = OF_THIS_HOP
+) -> list[RawField]:
+    """As `end_to_end`, every credential of the caller swapped for the endpoint's, at the first one's place."""
+    unwanted = _OF_REQUESTS if drop is OF_THIS_HOP else HOP_BY_HOP | drop
+    fields: list[RawField] = []
+    connection: list[bytes] = []
+    ours = credential
+    for field in raw:
+        name = field[0].lower()
+        if name in unwanted:
+            if name == b"connection":
+                connection.append(field[1])
+        elif name not in CREDENTIAL_FIELDS:
+            fields.append(field)
+        elif ours is not None:
+            fields.append(ours)
+            ours = None
+    if connection:
+        fields = _without_nominated(fields, connection, credential)
+    if ours is not None:
+        fields.append(ours)
+    return fields
+
+
+def _without_nominated(fields: list[RawField], connection: list[bytes], but: RawField | None = None) -> list[RawField]:
+    """Without what Connection names: of one hop too (RFC 9110 section 7.6.1)."""
     nominated = {
-        token.strip().lower() for name, value in raw if name.lower() == b"connection" for token in value.split(b",")
+        token.strip().lower()
+        for value in connection
+        if value.lower() not in _NAME_NOTHING
+        for token in value.split(b",")
     } - NEVER_NOMINATED
-    unwanted = HOP_BY_HOP | nominated | drop
-    return [(name, value) for name, value in raw if name.lower() not in unwanted]
-
-
-def put_credential(fields: list[tuple[bytes, bytes]], credential: tuple[str, str] | None) -> list[tuple[bytes, bytes]]:
-    """Swap every credential of the caller for the endpoint's, at the first one's place."""
-    out: list[tuple[bytes, bytes]] = []
-    ours = [(credential[0].encode(), credential[1].encode())] if credential else []
-    for name, value in fields:
-        if name.lower() in CREDENTIAL_FIELDS:
-            out += ours
-            ours = []
-        else:
-            out.append((name, value))
-    return out + ours
+    if not nominated:
+        return fields
+    return [field for field in fields if field is but or field[0].lower() not in nominated]
 
 
 def decode(fields: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:
-    """For aiohttp. Raises BadHeader on bytes that aiohttp would lose or choke on.
+    """For aiohttp: a session, or the plain road. Raises BadHeader on bytes that aiohttp would lose or choke on.
 
     aiohttp's client keeps only the last of two fields whose names differ in case, so every repeat gets the
     first one's spelling; its writer drops bytes that are not UTF-8 and refuses control characters.

@@ -1,8 +1,8 @@
-"""How much a stream holds in memory: what its connections take from a socket at once, and leave unsent.
+"""How much a stream holds in memory where aiohttp reads it: what its connections take from a socket at once.
 
-The pool's connections and the door's both stand on `Frugal`; answers and bodies are read with `next_piece`. Left
-alone, a loop reads up to 256 KiB at once, aiohttp holds twice its limit beside that, and a transport takes 64 KiB (512
-under TLS) before anybody waits. It changes no byte, and when to read stays aiohttp's to decide.
+Sessions on both sides and the plain road stand on `Frugal`; answers are read with `here` and `next_piece`. Left alone,
+a loop reads up to 256 KiB at once, aiohttp holds twice its limit beside that, and a transport takes 64 KiB (512 under
+TLS) before anybody waits. It changes no byte, and when to read stays aiohttp's to decide.
 """
 
 import asyncio
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import StreamReader
 
+from proxy.wire.inflow import READ_BYTES, UNSENT_BYTES
+
 if TYPE_CHECKING:
     from aiohttp.base_protocol import BaseProtocol
 else:
     BaseProtocol = object  # a second base with __slots__ of its own would not fit beside aiohttp's
 
 # Per direction: 112 KiB in aiohttp's reader, 56 in hand and 64 unsent, where a loop copies what it leaves unsent.
-READ_BYTES: Final = 56 << 10  # at once; also the largest piece that goes on
 READER_BYTES: Final = READ_BYTES // 2  # aiohttp stops reading above twice this, and has then taken one read more
-UNSENT_BYTES: Final = 8 << 10  # above this the transport lets nobody write
 TLS_RECORD_BYTES: Final = 17 << 10  # RFC 8446 section 5.2; a read may end the one that the last began
 _ENOUGH_BYTES: Final = 16 << 10  # a piece worth a write of its own; smaller ones are joined
 
@@ -96,15 +96,22 @@ class _Sips(asyncio.BufferedProtocol):
         self._protocol.resume_writing()
 
 
-async def next_piece(content: StreamReader) -> bytes:
-    """What has come, at most READ_BYTES of it, b"" at the end. Raises what the reader was told.
+def here(content: StreamReader) -> bytes | None:
+    """What has come, at most READ_BYTES of it, b"" at the end; None while there is nothing. Raises what it was told.
 
     `read(n)` would raise the reader's limits to n, and cut what came in pieces of n, copying all of it; `readany`
     would join all of it.
     """
-    while not content.at_eof() and not content._buffer and content.exception() is None:
-        await content._wait("next_piece")
     if content.at_eof() or content.exception() is not None:
         return content.read_nowait()  # b"", or raises
+    if not content._buffer:
+        return None
     first = len(content._buffer[0])
     return content.read_nowait(first if _ENOUGH_BYTES <= first <= READ_BYTES else READ_BYTES)
+
+
+async def next_piece(content: StreamReader) -> bytes:
+    """As `here`, once there is something."""
+    while (piece := here(content)) is None:
+        await content._wait("next_piece")
+    return piece

@@ -20,17 +20,15 @@ from proxy.gemini.credentials import without_credentials
 from proxy.gemini.live import read_setup, status_of_close, told
 from proxy.head import Headers, RequestHead, ResponseHead
 from proxy.operation import Intent, Operation
-from proxy.plugin import Clock
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 from proxy.usage import Outcome
-from proxy.wire.bounds import Bounds
-from proxy.wire.credentials import CredentialFailed, Credentials
+from proxy.wire.credentials import CredentialFailed
+from proxy.wire.gear import Gear
 from proxy.wire.handshake import HANDSHAKE_FIELDS, HandshakeRefused, accept, acceptable, offered
-from proxy.wire.headers import BadHeader, decode, end_to_end, put_credential
+from proxy.wire.headers import BadHeader, decode, request_fields
 from proxy.wire.leg import Close, Frame, Leg
 from proxy.wire.metering import Metering
 from proxy.wire.patience import Interrupted, Patience
-from proxy.wire.pool import Pool
 from proxy.wire.response import RelayedResponse, refusal_response
 from proxy.wire.session import STOPPING, Session
 
@@ -57,23 +55,16 @@ class LiveRelay:
         request: web.BaseRequest,
         head: RequestHead,
         operation: Operation,
-        *,
-        pool: Pool,
-        credentials: Credentials,
-        clock: Clock,
-        bounds: Bounds,
+        gear: Gear,
         reply_headers: list[tuple[str, str]],
     ) -> None:
         self.response: web.StreamResponse | None = None
         self._request = request
         self._head = head
         self._operation = operation
-        self._pool = pool
-        self._credentials = credentials
-        self._clock = clock
-        self._bounds = bounds
+        self._gear = gear
         self._reply_headers = reply_headers  # the exchange's own list: a handshake may be answered before `run`
-        self._patience = Patience()
+        self._patience = Patience(gear.watch)
         self._offered = offered(head)
         self._caller: Leg | None = None  # once its handshake is accepted
         self._caller_close: Close | None = None  # that it sent before there was a session
@@ -102,10 +93,6 @@ class LiveRelay:
         if self._session is not None:
             self._session.caller_left()
 
-    def close(self) -> None:
-        """The exchange is over. Both legs have been closed by whoever used them."""
-        self._patience.close()
-
     async def read_intent(self) -> Intent:
         if not self._operation.model_in_body:
             return Intent(stream=True)
@@ -117,7 +104,7 @@ class LiveRelay:
         self._check_handshake()
         target, fields = without_credentials(self._head.target), await self._fields_for(endpoint)
         try:
-            dialled = self._pool.dial(endpoint, target, fields, self._offered)
+            dialled = self._gear.pool.dial(endpoint, target, fields, self._offered)
             leg = await self._wait_for_endpoint(dialled)
         except HandshakeRefused as refused:
             answer = _Answer(refused.head, refused=refused)
@@ -142,7 +129,7 @@ class LiveRelay:
         meter = Metering(self._operation, answer.head)  # of any session: what Google adds tomorrow is not free for that
         try:
             caller = self._caller or await self._accept(endpoint.fields, endpoint.protocol)
-            self._session = Session(exchange, caller, endpoint, meter, self._bounds, lambda: self._began(exchange))
+            self._session = Session(exchange, caller, endpoint, meter, self._gear.bounds, lambda: self._began(exchange))
             if self._left:
                 self._session.caller_left()
             await self._session.run(answer.first)
@@ -171,7 +158,7 @@ class LiveRelay:
 
     def _began(self, exchange: Exchange) -> None:
         self._answered = True
-        exchange.first_byte = self._clock.monotonic()
+        exchange.first_byte = self._gear.clock.monotonic()
 
     async def _begin(self, leg: Leg) -> _Answer:
         """A Live session stands when the endpoint has answered the first frame; any other when it is connected."""
@@ -202,7 +189,7 @@ class LiveRelay:
             caller = self._caller or await self._accept(CIMultiDict(), next(iter(self._offered), None))
             try:
                 waiting = caller.next_message()
-                said = await self._wait(waiting, self._bounds.caller_idle_seconds, "caller_idle")
+                said = await self._wait(waiting, self._gear.bounds.caller_idle_seconds, "caller_idle")
             except (ConnectionError, Interrupted) as error:
                 idle = isinstance(error, Interrupted) and error.reason == "caller_idle"
                 raise CallerGone("no first frame came", stalled=idle) from None
@@ -216,7 +203,7 @@ class LiveRelay:
         """Accept the caller's handshake: from now on all that we can say is frames. Raises CallerGone."""
         fields.extend(self._reply_headers)
         try:
-            caller, response = await accept(self._request, fields, [protocol] if protocol else [], self._bounds)
+            caller, response = await accept(self._request, fields, [protocol] if protocol else [], self._gear.bounds)
         except ConnectionError:
             raise CallerGone("it left during its handshake") from None
         # One subprotocol was agreed on, and every endpoint that is asked later has to agree to the same.
@@ -229,7 +216,7 @@ class LiveRelay:
         """No endpoint did better than to refuse: the caller gets its words, by HTTP where that can still be."""
         self._answered = True
         exchange.status = answer.head.status
-        exchange.first_byte = self._clock.monotonic()
+        exchange.first_byte = self._gear.clock.monotonic()
         exchange.outcome = Outcome.COMPLETED
         if answer.close is not None:
             assert self._caller is not None, "an endpoint answered a first frame that nobody sent"
@@ -257,7 +244,7 @@ class LiveRelay:
             await held.leg.close(Close(1001))
 
     async def _wait_for_endpoint(self, awaitable: Awaitable[T]) -> T:
-        seconds = min(self._bounds.first_byte_seconds, SETUP_SECONDS)
+        seconds = min(self._gear.bounds.first_byte_seconds, SETUP_SECONDS)
         try:
             return await self._wait(awaitable, seconds, "first_byte_timeout")
         except Interrupted as stop:
@@ -276,17 +263,17 @@ class LiveRelay:
             raise
 
     def _check_handshake(self) -> None:
-        if self._caller is None and not acceptable(self._request, self._bounds):
+        if self._caller is None and not acceptable(self._request, self._gear.bounds):
             raise Refusal(400, "The WebSocket handshake is malformed (RFC 6455).", reason="BAD_HANDSHAKE")
 
     async def _fields_for(self, endpoint: Endpoint) -> CIMultiDict[str]:
         """The handshake's fields for this endpoint, made anew from the original head for every attempt."""
         try:
-            credential = await self._credentials.field_for(endpoint, self._operation)
+            credential = await self._gear.credentials.field_for(endpoint, self._operation)
         except CredentialFailed as error:
             raise EndpointFailed("no_credential", sent=False) from error
         try:
-            return decode(put_credential(end_to_end(self._head.headers.raw, HANDSHAKE_FIELDS), credential))
+            return decode(request_fields(self._head.headers.raw, credential, HANDSHAKE_FIELDS))
         except BadHeader as error:
             raise Refusal(400, f"The request cannot be forwarded: {error}.", reason="BAD_HEADER") from error
 

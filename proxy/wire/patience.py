@@ -1,13 +1,15 @@
-"""Waits that end: one timer for all the waits of one task, one after the other.
+"""Waits that end: those of one task, one after the other, each at most so long, or until something from outside.
 
-The relay waits for pieces thousands of times in an exchange; a timeout context for each would cost more than
-the piece. This keeps a single timer and moves only a deadline. Also the way to end a wait from outside, as
-when the caller has left. Not for two waits at once.
+The relay waits for pieces thousands of times in an exchange; a timeout context for each would cost more than the piece.
+All waits of a process share one timer, `Watch`. Also the way to end a wait from outside, as when the caller has left.
+Not for two waits at once.
 """
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from proxy.wire.watch import Watch
 
 T = TypeVar("T")
 
@@ -23,14 +25,14 @@ class Interrupted(Exception):
 class Patience:
     """One task's patience with its peers."""
 
-    __slots__ = ("_closed_for", "_deadline", "_ended_by", "_loop", "_seconds", "_task", "_timer", "_too_late")
+    __slots__ = ("_closed_for", "_ended_by", "_future", "_seconds", "_task", "_too_late", "_watch", "deadline")
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[object] | None = None  # set while it waits
-        self._timer: asyncio.TimerHandle | None = None
+    def __init__(self, watch: Watch) -> None:
+        self.deadline = 0.0
+        self._watch = watch
+        self._task: asyncio.Task[object] | None = None  # set while `wait` waits
+        self._future: asyncio.Future[Any] | None = None  # set while `outlast` does
         self._seconds = 0.0
-        self._deadline = 0.0
         self._too_late = ""  # the reason, should the wait under way run out
         self._ended_by: str | None = None  # the reason for which the wait under way was cancelled
         self._closed_for: str | None = None  # the reason for which all waits end
@@ -41,13 +43,12 @@ class Patience:
             if isinstance(awaitable, Coroutine):
                 awaitable.close()
             raise Interrupted(self._closed_for)
-        self._task = task = asyncio.current_task(self._loop)
+        self._task = task = asyncio.current_task()
         assert task is not None
         self._seconds = seconds
         self._too_late = reason
-        self.extend()
-        if self._timer is None or self._timer.when() > self._deadline:
-            self._arm()
+        self.deadline = self._watch.now() + seconds
+        self._watch.add(self)
         try:
             return await awaitable
         except asyncio.CancelledError:
@@ -57,43 +58,50 @@ class Patience:
             raise Interrupted(ended_by) from None
         finally:
             self._task = None
+            self._watch.discard(self)
             if self._ended_by is not None:  # what was awaited made something else of our cancellation
                 self._ended_by = None
                 if task.cancelling():
                     task.uncancel()
 
+    async def outlast(self, future: "asyncio.Future[T]", seconds: float, reason: str) -> T:
+        """As `wait`, for a future of which nobody else waits: cheaper, since it is failed and no task cancelled."""
+        if self._closed_for is not None:
+            raise Interrupted(self._closed_for)
+        self._future = future
+        self._seconds = seconds
+        self._too_late = reason
+        self.deadline = self._watch.now() + seconds
+        self._watch.add(self)
+        try:
+            return await future
+        finally:
+            self._future = None
+            self._watch.discard(self)
+
     def extend(self, seconds: float | None = None) -> None:
         """Something moved: the wait under way begins anew, with another length if one is given."""
         if seconds is not None:
+            sooner = seconds < self._seconds
             self._seconds = seconds
-        self._deadline = self._loop.time() + self._seconds
+        else:
+            sooner = False
+        self.deadline = self._watch.now() + self._seconds
+        if sooner and (self._task is not None or self._future is not None):
+            self._watch.add(self)
 
     def interrupt(self, reason: str) -> None:
         """End the wait under way, and every later one, for `reason`."""
         self._closed_for = reason
         self._end(reason)
 
-    def close(self) -> None:
-        """No more waits: let go of the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(self._deadline, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        if self._task is None:
-            return  # nobody waits; the next wait arms it
-        if self._loop.time() < self._deadline:
-            self._arm()
-        else:
-            self._end(self._too_late)
+    def run_out(self) -> None:
+        self._end(self._too_late)
 
     def _end(self, reason: str) -> None:
-        if self._task is not None and self._ended_by is None:
+        if self._future is not None:
+            if not self._future.done():
+                self._future.set_exception(Interrupted(reason))
+        elif self._task is not None and self._ended_by is None:
             self._ended_by = reason
             self._task.cancel()

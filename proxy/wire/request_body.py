@@ -8,54 +8,69 @@ caller is asked to send (100 Continue) only when somebody reads, that is after a
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import BinaryIO
-
-from aiohttp import StreamReader
-from aiohttp.web import RequestPayloadError
 
 from proxy.refusal import CallerGone, Refusal
 from proxy.wire.bounds import Bounds
-from proxy.wire.intake import next_piece
 from proxy.wire.patience import Interrupted, Patience
+from proxy.wire.request import Malformed, Request
+from proxy.wire.watch import Watch
 
 SPOOL_PIECE = 256 << 10  # read back from the file in pieces of this size
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class RequestBody:
     """See the module.
 
     Attributes:
-        exists: the request has a body, be it empty. Decided once: aiohttp's `can_read_body` turns false when
-            the body was read, and a second attempt would then send none under the old Content-Length.
+        exists: the request has a body, be it empty.
         length: its declared length in bytes, None when it comes chunked.
         received: bytes read from the caller so far.
         asks_for_flex: the word stood in it, so that its answer is waited for longer; a word elsewhere does no harm.
         failure: why the caller's side ended before the body was whole.
+        unasked: the caller still waits to be told to send it.
+        moved: called for each piece that goes up.
+        heard_by: called once for each piece that comes.
     """
 
-    def __init__(
-        self,
-        content: StreamReader,
-        *,
-        exists: bool,
-        length: int | None,
-        bounds: Bounds,
-        ask_for_it: Callable[[], Awaitable[None]] | None,
-    ) -> None:
-        self.exists = exists
-        self.length = length
+    __slots__ = (
+        "_bounds",
+        "_ended",
+        "_inflow",
+        "_kept",
+        "_kept_bytes",
+        "_reading",
+        "_request",
+        "_spool",
+        "_spooled_bytes",
+        "_watch",
+        "asks_for_flex",
+        "exists",
+        "failure",
+        "heard_by",
+        "length",
+        "moved",
+        "received",
+        "unasked",
+    )
+
+    def __init__(self, request: Request, bounds: Bounds, watch: Watch) -> None:
+        self.exists = request.has_body
+        self.length = request.length
         self.received = 0
         self.asks_for_flex = False
         self.failure: CallerGone | None = None
-        self._content = content
+        self.unasked = request.waits_for_100
+        self.moved: Callable[[], None] | None = None
+        self.heard_by: Callable[[bytes], Awaitable[None]] | None = None
+        self._request = request
+        self._inflow = request.body
         self._bounds = bounds
-        self._ask_for_it = ask_for_it  # 100 Continue, when the caller waits for it
-        self.moved: Callable[[], None] | None = None  # called for each piece that goes up
-        self.heard_by: Callable[[bytes], Awaitable[None]] | None = None  # called once for each piece that comes
-        self._patience = Patience()
-        self._reading = asyncio.Lock()  # an attempt that failed may still be unwinding its read
-        self._ended = not exists
+        self._watch = watch
+        self._reading: asyncio.Lock | None = None  # an attempt that failed may still be unwinding its read
+        self._ended = not request.has_body
         self._kept: list[bytes] | None = []  # None once a piece was let go
         self._kept_bytes = 0
         self._spool: BinaryIO | None = None
@@ -65,11 +80,6 @@ class RequestBody:
     def complete(self) -> bool:
         """The caller has sent all of it."""
         return self._ended
-
-    @property
-    def unasked(self) -> bool:
-        """The caller still waits to be told to send it."""
-        return self._ask_for_it is not None
 
     @property
     def replayable(self) -> bool:
@@ -86,10 +96,8 @@ class RequestBody:
             await self._keep_all(piece)
             await feed(piece)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body from its start, for one attempt: what is kept, then what still comes. Raises CallerGone."""
-        if not self._kept and self._spool is None and self._content.total_bytes == self.received and not self._ended:
-            yield b""  # aiohttp sends the head with the first piece: an endpoint may answer before there is one
         async for piece in self._again():
             self._tell()
             yield piece
@@ -97,6 +105,27 @@ class RequestBody:
             self._keep_some(piece)
             self._tell()
             yield piece
+
+    def at_once(self, limit: int) -> bytes | None:
+        """The whole body if it has all come, has at most `limit` bytes and may be kept; else None, none of it read."""
+        if self._kept is None or self._spool is not None or self.failure is not None:
+            return None
+        if not self._ended:
+            inflow = self._inflow
+            size = inflow.came_bytes
+            if size > limit or size > self._bounds.replay_bytes or self._kept or self.heard_by is not None:
+                return None
+            body = inflow.whole()
+            if body is None:
+                return None
+            self.unasked = False
+            self.received = self._kept_bytes = size
+            self.asks_for_flex = b'"flex"' in body
+            self._ended = True
+            self._kept = [body] if body else []
+        if self._kept_bytes > limit:
+            return None
+        return self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
 
     async def small(self, limit: int) -> bytes | None:
         """The whole body if its declared length is at most `limit` bytes and may be kept, else None."""
@@ -113,7 +142,6 @@ class RequestBody:
 
     def close(self) -> None:
         self.let_go()
-        self._patience.close()
         if self._spool is not None:
             self._spool.close()
 
@@ -123,35 +151,46 @@ class RequestBody:
         offset = 0
         while self._spool is not None and offset < self._spooled_bytes:
             piece = await asyncio.to_thread(_read_at, self._spool, offset)
+            if not piece:
+                raise RuntimeError("the spooled body is shorter than it was")
             offset += len(piece)
             yield piece
 
     async def _next(self) -> bytes:
         """The next piece from the caller, b"" at the end."""
+        if self._ended:
+            return b""
+        if self._reading is None:
+            self._reading = asyncio.Lock()
         async with self._reading:
             if self._ended:
                 return b""
             if self.failure is not None:
                 raise self.failure
-            try:
-                if self._ask_for_it is not None:
-                    ask, self._ask_for_it = self._ask_for_it, None
-                    await ask()
-                piece = await self._patience.wait(
-                    next_piece(self._content), self._bounds.caller_idle_seconds, "caller_idle"
-                )
-            except (ConnectionError, RequestPayloadError, Interrupted) as error:
-                why = f"the request's body broke off after {self.received} bytes"
-                self.failure = CallerGone(
-                    why, stalled=isinstance(error, Interrupted), malformed=isinstance(error, RequestPayloadError)
-                )
-                raise self.failure from error
+            piece = await self._come()
             self.received += len(piece)
             self.asks_for_flex = self.asks_for_flex or b'"flex"' in piece
             self._ended = not piece
             if self.heard_by is not None and piece:
                 await self.heard_by(piece)
             return piece
+
+    async def _come(self) -> bytes:
+        """Ask the caller for it, if that is what it waits for, and wait. Raises CallerGone."""
+        if self.unasked:
+            self.unasked = False
+            if not self._inflow.came_bytes and not self._inflow.ended:  # RFC 9110 section 10.1.1
+                self._request.connection.write(_CONTINUE)
+        try:
+            inflow, seconds = self._inflow, self._bounds.caller_idle_seconds
+            while (piece := inflow.take()) is None:
+                await Patience(self._watch).outlast(inflow.arrival(), seconds, "caller_idle")
+        except (ConnectionError, Malformed, Interrupted) as error:
+            why = f"the request's body broke off after {self.received} bytes"
+            stalled, malformed = isinstance(error, Interrupted), isinstance(error, Malformed)
+            self.failure = CallerGone(why, stalled=stalled, malformed=malformed)
+            raise self.failure from error
+        return piece
 
     def _tell(self) -> None:
         if self.moved is not None:

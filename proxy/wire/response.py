@@ -1,17 +1,24 @@
-"""The two answers a caller can get: the endpoint's, relayed, and our own, in Google's error shape."""
+"""The two answers a caller can get: the endpoint's, relayed, and our own, in Google's error shape.
+
+A refusal comes in three dresses: as fields and body for a `Reply`, as a response of aiohttp's for a session, and as
+bytes for what is no request.
+"""
 
 import math
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.gemini.errors import render
-from proxy.head import ResponseHead
-from proxy.operation import Operation
+from proxy.head import RawField, ResponseHead
+from proxy.operation import UNKNOWN, Operation
 from proxy.refusal import Refusal
 
 _OF_AIOHTTP: Final = ("Server", "Content-Type")
+_JSON: Final = "application/json; charset=UTF-8"  # SDKs read our JSON only under exactly this type (Gemini fact 2.6)
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 class RelayedResponse(web.StreamResponse):
@@ -26,16 +33,7 @@ class RelayedResponse(web.StreamResponse):
         super().__init__(status=head.status, reason=head.reason, headers=fields)
         self._send_headers_immediately = not at_once
 
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Wait after each piece, if the transport says so: aiohttp asks it only every 64 KiB."""
-        await super().write(data)
-        assert self._req is not None
-        await self._req.writer.drain()
-
     async def _prepare_headers(self) -> None:
-        assert self._req is not None
-        if self._req.version < (1, 1) and "Content-Length" not in self.headers:
-            self.force_close()  # only the end of the connection can end such a body; aiohttp keeps it open
         sent = [name for name in _OF_AIOHTTP if name in self.headers]
         await super()._prepare_headers()
         for name in _OF_AIOHTTP:
@@ -43,11 +41,46 @@ class RelayedResponse(web.StreamResponse):
                 self.headers.popall(name, None)
 
 
+def refusal_fields(
+    refusal: Refusal, operation: Operation, extra: list[tuple[str, str]]
+) -> tuple[list[RawField], bytes]:
+    """Our own answer: its fields, `extra` first, and its body."""
+    body = render(refusal, operation)
+    fields = [(name.encode(), value.encode()) for name, value in extra]
+    fields += [(b"Content-Type", _JSON.encode()), (b"Server", b"weir")]
+    if refusal.retry_after is not None:
+        fields.append((b"Retry-After", _whole_seconds(refusal.retry_after).encode()))
+    fields.append((b"Content-Length", b"%d" % len(body)))
+    return fields, body
+
+
 def refusal_response(refusal: Refusal, operation: Operation, fields: list[tuple[str, str]]) -> web.Response:
-    """Our own answer. SDKs read its JSON only under exactly this content type (Gemini fact 2.6)."""
+    """The same for aiohttp."""
     headers = CIMultiDict(fields)
-    headers["Content-Type"] = "application/json; charset=UTF-8"
+    headers["Content-Type"] = _JSON
     headers["Server"] = "weir"  # else aiohttp names itself, its version and Python's
     if refusal.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(refusal.retry_after)))
+        headers["Retry-After"] = _whole_seconds(refusal.retry_after)
     return web.Response(status=refusal.code, body=render(refusal, operation), headers=headers)
+
+
+def phrase(code: int) -> str:
+    """The reason phrase of an answer of our own."""
+    return _PHRASES.get(code, "")
+
+
+def last_words(refusal: Refusal, extra: list[tuple[str, str]]) -> bytes:
+    """The whole answer to what is no request that could be trusted; its connection is closed behind it."""
+    fields, body = refusal_fields(refusal, UNKNOWN, extra)
+    line = f"HTTP/1.1 {refusal.code} {phrase(refusal.code)}".encode()
+    return b"\r\n".join([line, *map(b": ".join, fields), b"Connection: close", b"", body])
+
+
+def full_house() -> bytes:
+    """For a connection too many. Not a silent close: a caller's SDK shows this to its user."""
+    refusal = Refusal(503, "The gateway has as many connections as it may have; try again.", reason="CONNECTIONS")
+    return last_words(refusal, [("Retry-After", "1")])
+
+
+def _whole_seconds(retry_after: float) -> str:
+    return str(max(1, math.ceil(retry_after)))

@@ -1,8 +1,7 @@
 """The public listener: turns each request into an exchange and runs it apart from its connection.
 
-It is handed one callable, `run(exchange)`, and knows nothing of routes or plugins. aiohttp's low-level server
-is used because routing is ours and the raw target must stay raw. An exchange is a task of its own: when the
-caller leaves, aiohttp cancels the handler, and the exchange goes on to its orderly end.
+It is handed one callable, `run(exchange)`, and knows nothing of routes or plugins. An exchange is a task of its own:
+when the caller leaves, its relay is told, and the exchange goes on to its orderly end.
 """
 
 import asyncio
@@ -11,7 +10,7 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -19,28 +18,33 @@ from aiohttp import web
 from proxy.exchange import Exchange
 from proxy.gemini.paths import parse_operation
 from proxy.gemini.visibility import hidden_usage
-from proxy.head import Headers, RequestHead
-from proxy.operation import Operation
+from proxy.head import RequestHead
+from proxy.operation import UNKNOWN, Operation
 from proxy.plugin import Clock
+from proxy.principal import Continuation
+from proxy.refusal import Refusal
 from proxy.wire.bounds import Bounds
-from proxy.wire.connection import Server, full_house, rejection
+from proxy.wire.caller import Caller
 from proxy.wire.credentials import Credentials
-from proxy.wire.door import bind
-from proxy.wire.doubled import restore
+from proxy.wire.door import Door, bind
+from proxy.wire.drains import Drains
+from proxy.wire.gear import Gear
 from proxy.wire.guard import Rejected, accepted_target, assert_c_parser
-from proxy.wire.handshake import is_handshake
-from proxy.wire.http_relay import Drains, HttpRelay
-from proxy.wire.intake import READER_BYTES
+from proxy.wire.http_relay import HttpRelay
+from proxy.wire.line import Landing
+from proxy.wire.live_door import LiveDoor, LiveVisitor, ended_with, written_anew
 from proxy.wire.live_relay import LiveRelay
 from proxy.wire.pool import Pool
-from proxy.wire.request_body import RequestBody
+from proxy.wire.reply import Reply
+from proxy.wire.request import Request
+from proxy.wire.response import full_house, phrase, refusal_fields
 from proxy.wire.uploads import Uploads
+from proxy.wire.watch import Watch
 
 Run = Callable[[Exchange], Awaitable[None]]
+_UnderWay = tuple["asyncio.Task[None]", Exchange, HttpRelay | LiveRelay]
 
-LINGER_SECONDS = 2.0  # reading a body that nobody wanted, before the connection is closed
-LAST_SECONDS = 5.0  # for what was cut at the end of a stop to write its record
-MAX_HEADERS = 128
+LAST_SECONDS: Final = 5.0  # for what was cut at the end of a stop to write its record
 _log = logging.getLogger("proxy.wire")
 
 
@@ -53,11 +57,13 @@ class PublicListener:
         self._bounds = bounds
         self._uploads = uploads
         self._pool = Pool(bounds)
-        self._credentials = Credentials()
         self._drains = Drains(bounds.drains)
         self._cutting = False
-        self._exchanges: set[asyncio.Task[None]] = set()
-        self._server: Server | None = None
+        self._under_way: dict[Caller | LiveVisitor, _UnderWay] = {}
+        self._gear: Gear
+        self._loop: asyncio.AbstractEventLoop
+        self._door: Door | None = None
+        self._live: LiveDoor | None = None
         self._address: tuple[str, int] | None = None
 
     async def start(
@@ -72,22 +78,16 @@ class PublicListener:
         if sockets is None:
             sockets = await asyncio.to_thread(bind, address)
         self._address = sockets[0].getsockname()[:2]
-        self._server = Server(
-            self._handle,
-            handler_cancellation=True,  # else a caller that leaves is noticed only at the next write
-            auto_decompress=False,
-            access_log=None,
-            logger=_log,
-            keepalive_timeout=self._bounds.keepalive_seconds,
-            lingering_time=LINGER_SECONDS,
-            read_bufsize=READER_BYTES,
-            max_line_size=self._bounds.header_bytes,
-            max_field_size=self._bounds.header_bytes,
-            max_headers=MAX_HEADERS,
-            most=self._bounds.connections,
-            full=full_house(),
-        )
-        await self._server.open(sockets, tls)
+        self._loop = asyncio.get_running_loop()
+        watch, bounds, landing = Watch(), self._bounds, Landing()
+        self._gear = Gear(self._pool, Credentials(), self._drains, self._uploads, self._clock, bounds, watch)
+
+        def caller() -> Caller:
+            return Caller(self, door, landing, bounds, watch)
+
+        self._door = door = Door(caller, most=bounds.connections, full=full_house())
+        self._live = LiveDoor(self._attend, door, bounds)
+        await door.open(sockets, tls)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -97,45 +97,125 @@ class PublicListener:
 
     @property
     def in_flight(self) -> int:
-        return len(self._exchanges)
+        return len(self._under_way)
 
     @property
     def connections(self) -> int:
-        return len(self._server.inside) if self._server else 0
+        return len(self._door.inside) if self._door else 0
 
     @property
     def turned_away(self) -> int:
         """Connections beyond `[server] connections`, since the start."""
-        return self._server.turned_away if self._server else 0
+        return self._door.turned_away if self._door else 0
 
     async def stop(self) -> None:
         """Let nobody in, let the exchanges end within `[server.timeouts] shutdown`, then cut the rest."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._bounds.shutdown_seconds
-        if self._server is not None:
-            await self._server.shut(self._bounds.shutdown_seconds)
-        if self._exchanges:  # also those whose callers have left
-            _, left = await asyncio.wait(self._exchanges, timeout=max(0.0, until - loop.time()))
+        if self._door is not None and self._live is not None:
+            until = self._loop.time() + self._bounds.shutdown_seconds
+            await self._door.shut(self._bounds.shutdown_seconds)
+            await self._ended(until - self._loop.time())  # also those whose callers have left
             self._cutting = True
-            for task in left:
+            await asyncio.sleep(0)  # what has only just begun must take its first step: it cannot end in order before
+            for task, _, _ in self._under_way.values():
                 task.cancel()
-            if left:
-                await asyncio.wait(left, timeout=LAST_SECONDS)
-        if self._server is not None:
-            await self._server.shutdown(LAST_SECONDS)
+            await self._ended(LAST_SECONDS)
+            await self._live.shutdown(LAST_SECONDS)
+            self._door.close()
+            self._gear.watch.close()
         await self._pool.stop()
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._cutting:  # nothing that begins now would end
-            return rejection(503, "The gateway is stopping; try again.", "STOPPING")
+    async def _ended(self, within_seconds: float) -> None:
+        tasks = [task for task, _, _ in self._under_way.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=max(0.0, within_seconds))
+
+    # --- what a caller asks for ---
+
+    def begin(self, caller: Caller, request: Request) -> None:
         try:
-            target = accepted_target(request)
+            target = self._accepted(request)
         except Rejected as rejected:
-            return rejection(rejected.code, rejected.message, rejected.reason)
-        exchange, relay = self._exchange(request, target)
-        task = asyncio.get_running_loop().create_task(self._run_to_end(exchange, relay))
-        self._exchanges.add(task)
-        task.add_done_callback(self._exchanges.discard)
+            self._reject(caller, request, rejected)
+            return
+        target, continuation = self._uploads.open(target)
+        head = RequestHead(request.method, target, request.headers, caller.peer)
+        operation = parse_operation(request.method, target)
+        relay = HttpRelay(request, head, operation, self._gear)
+        exchange = self._exchange(head, operation, continuation, relay)
+        task = self._loop.create_task(self._run_to_end(caller, request, exchange, relay))
+        self._under_way[caller] = task, exchange, relay
+
+    def begin_session(self, caller: Caller, request: Request, behind: bytes) -> None:
+        assert self._live is not None
+        try:
+            target = self._accepted(request)
+        except Rejected as rejected:
+            self._reject(caller, request, rejected)
+            return
+        caller.hand_over(self._live.visitor(request, target), written_anew(request, behind))
+
+    def left(self, caller: Caller) -> None:
+        _, exchange, relay = self._under_way[caller]
+        relay.caller_left(exchange)
+
+    def _exchange(
+        self,
+        head: RequestHead,
+        operation: Operation,
+        continuation: Continuation | Refusal | None,
+        relay: HttpRelay | LiveRelay,
+    ) -> Exchange:
+        now = self._clock.time()
+        exchange_id = new_id(now)
+        return Exchange(
+            id=exchange_id,
+            request=head,
+            operation=operation,
+            relay=relay,
+            received_at=now,
+            started=self._clock.monotonic(),
+            hides_usage=hidden_usage(operation, head.method, head.target, head.headers),
+            continuation=continuation,
+            reply_headers=[("x-weir-exchange", exchange_id)],
+        )
+
+    def _accepted(self, request: Request) -> str:
+        if self._cutting:  # nothing that begins now would end
+            raise Rejected(503, "The gateway is stopping; try again.", "STOPPING")
+        return accepted_target(request)
+
+    def _reject(self, caller: Caller, request: Request, rejected: Rejected) -> None:
+        """An answer to what never became an exchange; the connection is not to be trusted further."""
+        self._say(caller, request, Refusal(rejected.code, rejected.message, reason=rejected.reason))
+
+    def _say(self, caller: Caller, request: Request, refusal: Refusal) -> None:
+        request.keep_alive = False
+        fields, body = refusal_fields(refusal, UNKNOWN, [])
+        reply = Reply(request)
+        reply.whole(refusal.code, phrase(refusal.code), fields, body)
+        caller.answered(reply)
+
+    async def _run_to_end(self, caller: Caller, request: Request, exchange: Exchange, relay: HttpRelay) -> None:
+        failed = False
+        try:
+            await self._run(exchange)
+        except Exception:
+            failed = True
+            _log.exception("the gateway failed on a request")
+        finally:
+            relay.close()
+            del self._under_way[caller]
+            if failed and not relay.answered:
+                self._say(caller, request, Refusal(500, "An internal error has occurred.", reason="INTERNAL"))
+            else:
+                caller.answered(relay.reply)
+
+    # --- sessions ---
+
+    async def _attend(self, visitor: LiveVisitor, request: web.BaseRequest) -> web.StreamResponse:
+        exchange, relay = self._session(visitor, request)
+        task = self._loop.create_task(self._run_session(visitor, exchange))
+        self._under_way[visitor] = task, exchange, relay
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -143,95 +223,37 @@ class PublicListener:
                 relay.caller_left(exchange)
             raise
         # Without a response the caller left before it could get one: nobody reads this.
-        return relay.response or rejection(499, "The caller left.", "CLIENT_GONE")
+        return relay.response or ended_with(Refusal(499, "The caller left.", reason="CLIENT_GONE"))
 
-    async def _run_to_end(self, exchange: Exchange, relay: HttpRelay | LiveRelay) -> None:
+    def _session(self, visitor: LiveVisitor, request: web.BaseRequest) -> tuple[Exchange, LiveRelay]:
+        asked = visitor.asked
+        target, continuation = self._uploads.open(visitor.target)
+        head = RequestHead(asked.method, target, asked.headers, asked.connection.peer)
+        operation = parse_operation(asked.method, target)
+        if not operation.model_in_body:
+            # A session on a path that we do not know as Live may well run a model: no GET is only a read then.
+            operation = msgspec.structs.replace(operation, generates=True, model=None)
+        reply_headers: list[tuple[str, str]] = []
+        relay = LiveRelay(request, head, operation, self._gear, reply_headers)
+        exchange = self._exchange(head, operation, continuation, relay)
+        reply_headers += exchange.reply_headers
+        exchange.reply_headers = reply_headers  # the relay's own list: it may have to answer before `run`
+        return exchange, relay
+
+    async def _run_session(self, visitor: LiveVisitor, exchange: Exchange) -> None:
         try:
             await self._run(exchange)
         finally:
-            relay.close()
-
-    def _exchange(self, request: web.BaseRequest, target: str) -> tuple[Exchange, HttpRelay | LiveRelay]:
-        target, continuation = self._uploads.open(target)
-        head = RequestHead(request.method, target, Headers(restore(request.raw_headers)), _peer(request.transport))
-        operation = parse_operation(request.method, target)
-        if is_handshake(request) and not operation.model_in_body:
-            # A session on a path that we do not know as Live may well run a model: no GET is only a read then.
-            operation = msgspec.structs.replace(operation, generates=True, model=None)
-        now = self._clock.time()
-        exchange_id = new_id(now)
-        reply_headers = [("x-weir-exchange", exchange_id)]
-        relay = self._relay(request, head, operation, reply_headers)
-        exchange = Exchange(
-            id=exchange_id,
-            request=head,
-            operation=operation,
-            relay=relay,
-            received_at=now,
-            started=self._clock.monotonic(),
-            hides_usage=hidden_usage(operation, request.method, target, head.headers),
-            continuation=continuation,
-            reply_headers=reply_headers,
-        )
-        return exchange, relay
-
-    def _relay(
-        self,
-        request: web.BaseRequest,
-        head: RequestHead,
-        operation: Operation,
-        reply_headers: list[tuple[str, str]],
-    ) -> HttpRelay | LiveRelay:
-        if is_handshake(request):
-            return LiveRelay(
-                request,
-                head,
-                operation,
-                pool=self._pool,
-                credentials=self._credentials,
-                clock=self._clock,
-                bounds=self._bounds,
-                reply_headers=reply_headers,
-            )
-        body = RequestBody(
-            request.content,
-            exists=request.body_exists,
-            length=request.content_length,
-            bounds=self._bounds,
-            ask_for_it=_continue(request),
-        )
-        return HttpRelay(
-            request,
-            head,
-            operation,
-            body,
-            pool=self._pool,
-            credentials=self._credentials,
-            drains=self._drains,
-            uploads=self._uploads,
-            clock=self._clock,
-            bounds=self._bounds,
-        )
+            del self._under_way[visitor]
 
 
 def new_id(now: float) -> str:
     """Sortable by time, unique without asking anybody: 12 hex digits of milliseconds, 16 of chance."""
-    return f"{int(now * 1000):012x}{os.urandom(8).hex()}"
+    if not _drawn:  # many at a time: asking the kernel costs more than all the rest of an id
+        chances = os.urandom(4096).hex()
+        _drawn.extend(chances[at : at + 16] for at in range(0, len(chances), 16))
+    return f"{int(now * 1000):012x}{_drawn.pop()}"
 
 
-def _continue(request: web.BaseRequest) -> Callable[[], Awaitable[None]] | None:
-    """RFC 9110 section 10.1.1: say 100 Continue, once somebody wants the body. Not to HTTP/1.0."""
-    if request.version != (1, 1) or request.headers.get("Expect", "").lower() != "100-continue":
-        return None
-
-    async def ask() -> None:
-        writer: Any = request.writer
-        await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        writer.output_size = 0  # the head of the answer is still to come
-
-    return ask
-
-
-def _peer(transport: asyncio.Transport | None) -> str:
-    name = transport.get_extra_info("peername") if transport is not None else None
-    return name[0] if isinstance(name, tuple) else ""
+_drawn: list[str] = []
+os.register_at_fork(after_in_child=_drawn.clear)  # else two processes would say the same

@@ -10,20 +10,20 @@ import re
 from urllib.parse import parse_qsl
 
 import msgspec
-from aiohttp.web import BaseRequest
-from multidict import CIMultiDict
 
 from proxy.exchange import Exchange
 from proxy.gemini.credentials import without_credentials
+from proxy.head import RawField
 from proxy.operation import Operation
 from proxy.plugin import Clock
 from proxy.principal import Continuation
 from proxy.refusal import Refusal
+from proxy.wire.request import Request
 from proxy.wire.seal import Broken, Seal
 
 PARAMETER = "weir_upload"
 _FIELD = PARAMETER + "="
-_ADDRESSES = frozenset({"x-goog-upload-url", "x-goog-upload-control-url"})
+_ADDRESSES = frozenset({b"x-goog-upload-url", b"x-goog-upload-control-url"})
 _UPLOADS = (".upload", ".uploadToFileSearchStore")  # ends of operations' names
 _ABSOLUTE = re.compile(r"(?i)https?://[^/?#]+(?P<target>/[^#]*)")
 # Google's word for an upload that is over. Without it, Python's SDK sends the piece twice more (Gemini fact 1.2).
@@ -57,21 +57,28 @@ class Uploads:
         target = f"{path}?{rest}" if rest else path
         return target, self._unsealed(seals, target)
 
-    def rewrite(self, fields: CIMultiDict[str], exchange: Exchange, request: BaseRequest) -> None:
-        """Make the addresses in a good answer to an upload ours; every other answer stays as it is."""
+    def rewrite(self, fields: list[RawField], exchange: Exchange, request: Request) -> list[RawField]:
+        """The fields of a good answer, with the addresses in one to an upload made ours; else as they are."""
         if not _of_upload(exchange.operation) or exchange.endpoint is None:
-            return
+            return fields
         # An address that is handed out again, to a later piece, lives no longer than the first did.
         before = exchange.continued()
         until = before.until if before is not None else self._clock.time() + self._life_seconds
         facts = msgspec.msgpack.encode(Continuation(exchange.endpoint.name, exchange.principal, until))
-        for name in [name for name in fields if name.lower() in _ADDRESSES]:
-            # Its host is not looked at: the pieces go to the endpoint's, which the routes file names.
-            if (address := _ABSOLUTE.fullmatch(fields[name])) is not None:
-                target = address["target"]
-                seal = self._seal.close(facts, bound_to=_meaning(target))
-                mark = "&" if "?" in target else "?"
-                fields[name] = f"{self._base(request)}{target}{mark}{_FIELD}{seal}"
+        return [
+            (name, self._ours(value, facts, request)) if name.lower() in _ADDRESSES else (name, value)
+            for name, value in fields
+        ]
+
+    def _ours(self, address: bytes, facts: bytes, request: Request) -> bytes:
+        """Its host is not looked at: the pieces go to the endpoint's, which the routes file names."""
+        found = _ABSOLUTE.fullmatch(address.decode("latin-1"))
+        if found is None:
+            return address
+        target = found["target"]
+        mark = "&" if "?" in target else "?"
+        seal = self._seal.close(facts, bound_to=_meaning(target))
+        return f"{self._base(request)}{target}{mark}{_FIELD}{seal}".encode("latin-1")
 
     def _unsealed(self, seals: list[str], target: str) -> Continuation | Refusal:
         try:
@@ -86,11 +93,12 @@ class Uploads:
             return Refusal(404, message, reason="UPLOAD_ADDRESS_EXPIRED")
         return found
 
-    def _base(self, request: BaseRequest) -> str:
+    def _base(self, request: Request) -> str:
         """What this very caller calls us. A false Host leads nobody astray but him: the answer goes to no one else."""
         if self._public_url is not None:
             return self._public_url
-        return f"{request.scheme}://{request.headers.get('Host') or _listening_at(request)}"
+        connection = request.connection
+        return f"{connection.scheme}://{request.headers.get('host') or connection.listening_at}"
 
 
 def _of_upload(operation: Operation) -> bool:
@@ -105,10 +113,3 @@ def _meaning(target: str) -> bytes:
     path, _, query = without_credentials(target).partition("?")
     # latin-1: bytes that are no UTF-8 must not all look the same
     return msgspec.json.encode([path, parse_qsl(query, keep_blank_values=True, encoding="latin-1")])
-
-
-def _listening_at(request: BaseRequest) -> str:
-    """For HTTP/1.0, where Host may be missing."""
-    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
-    host, port = name[:2] if isinstance(name, tuple) else ("", 0)  # the caller has left, and will not read it
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

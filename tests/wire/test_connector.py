@@ -2,9 +2,12 @@
 
 import asyncio
 import datetime
+import os
+import socket
 import ssl
+import struct
 from asyncio.sslproto import SSLProtocol
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +16,22 @@ from typing import Any
 import aiohttp
 import pytest
 import uvloop
+from aiohttp.abc import AbstractResolver, ResolveResult
 
+from proxy import EndpointFailed
+from proxy.endpoint import Endpoint
+from proxy.wire.answer import Answer, AnswerBroke
 from proxy.wire.connector import Connection, Connector
-from proxy.wire.intake import READ_BYTES
+from proxy.wire.fast_road import FastRoad
+from proxy.wire.inflow import READ_BYTES
+from proxy.wire.patience import Patience
+from proxy.wire.plain_road import PlainRoad
+from proxy.wire.request_body import RequestBody
+from proxy.wire.watch import Watch
+from tests.support.bounds import BOUNDS
 from tests.support.certificate import HOST, write_pair
+from tests.support.raw import read_message
+from tests.support.wire import make_request
 
 A_DAY = datetime.timedelta(days=1)
 both_loops = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -173,3 +188,230 @@ def test_a_bad_chunk_under_tls_is_told_at_once(tmp_path: Path, monkeypatch: pyte
         server.close()
 
     run(asyncio.new_event_loop, main)
+
+
+# --- both roads under TLS -----------------------------------------------------------------------------------
+
+Road = FastRoad | PlainRoad
+both_roads = pytest.mark.parametrize("make_road", [FastRoad, PlainRoad])
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+class Here(AbstractResolver):
+    """Every name is this machine's."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}]
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+@asynccontextmanager
+async def road_to(make_road: type[Road], folder: Path | None) -> AsyncIterator[Road]:
+    trusted = True if folder is None else ssl.create_default_context(cafile=folder / "cert.pem")
+    connector = Connector(ssl=trusted, resolver=Here(), limit=0)
+    road = make_road(connector, BOUNDS)
+    try:
+        yield road
+    finally:
+        await road.stop()
+        await connector.close()
+
+
+@asynccontextmanager
+async def tls_server(
+    folder: Path, script: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+) -> AsyncIterator[str]:
+    """Its URL."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await script(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the other side is done
+        finally:
+            writer.close()
+
+    write_pair(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    try:
+        yield f"https://{HOST}:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+def end_stream(writer: asyncio.StreamWriter) -> None:
+    """Without close_notify, and without a wait for one. uvloop's own sockets do not allow it."""
+    with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as wire:
+        wire.shutdown(socket.SHUT_WR)
+
+
+async def ask(road: Road, url: str, body: RequestBody | None = None) -> Answer:
+    body = body or RequestBody(make_request(has_body=False), BOUNDS, Watch())
+    return await road.send(Endpoint("a", url, "global"), "POST", "/", [], body, Patience(Watch()))
+
+
+@both_loops
+@both_roads
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "an address"])
+def test_what_a_road_says_of_a_failed_handshake(
+    fault: str, make_road: type[Road], loop: Callable[[], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        good_for = -datetime.timedelta(seconds=10) if fault == "expired" else A_DAY
+        async with endpoint(tmp_path, tls=fault != "no TLS", good_for=good_for) as (address, _):
+            name = "other.example" if fault == "another name" else HOST
+            port = 9 if fault == "nobody there" else address.rstrip("/").rpartition(":")[2]
+            async with road_to(make_road, None if fault == "nobody we trust" else tmp_path) as road:
+                with pytest.raises(EndpointFailed, match="connect_failed") as caught:
+                    await ask(road, f"https://{name}:{port}")
+                assert not caught.value.sent
+                assert road.in_use == 0
+
+    run(loop, main)
+    assert caplog.text == ""
+
+
+@both_loops
+@both_roads
+def test_requests_and_answers_under_tls(
+    make_road: type[Road], loop: Callable[[], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Large ones up and down, the connection used again."""
+    size = 3_000_000
+    connections = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            _, body = await read_message(reader)
+            writer.write(OK + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+            await writer.drain()
+
+    async def main() -> None:
+        async with tls_server(tmp_path, script) as url, road_to(make_road, tmp_path) as road:
+            for _ in range(2):
+                request = make_request(*[b"x" * 50_000] * (size // 50_000), length=size)
+                answer = await ask(road, url, RequestBody(request, BOUNDS, Watch()))
+                total = 0
+                while piece := await answer.read():
+                    assert len(piece) <= READ_BYTES + (17 << 10)
+                    total += len(piece)
+                answer.close()
+                assert total == size
+            if isinstance(road, FastRoad):
+                (fast,) = [connection for kept in road._connections.values() for connection in kept._open]
+                tls = fast.transport._ssl_protocol
+                assert isinstance(tls, SSLProtocol)
+                assert len(tls.get_buffer(1 << 20)) == READ_BYTES
+        assert connections == 1
+
+    run(loop, main)
+    assert caplog.text == ""
+
+
+@both_loops
+@both_roads
+@pytest.mark.parametrize("end", ["goodbye", "end of stream", "reset"])
+def test_an_answer_until_close_under_tls(
+    end: str, make_road: type[Road], loop: Callable[[], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only a reset is no end of it."""
+    arrived = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"\r\nhi")
+        await arrived.wait()
+        if end == "reset":
+            wire = writer.get_extra_info("socket")
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        elif end == "end of stream":
+            end_stream(writer)
+            await reader.read()
+
+    async def main() -> None:
+        async with tls_server(tmp_path, script) as url, road_to(make_road, tmp_path) as road:
+            answer = await ask(road, url)
+            assert await answer.read() == b"hi"
+            arrived.set()
+            if end == "reset":
+                with pytest.raises(AnswerBroke):
+                    await answer.read()
+            else:
+                assert await answer.read() == b""
+            answer.close()
+
+    run(loop, main)
+    assert caplog.text == ""
+
+
+@both_loops
+@both_roads
+@pytest.mark.parametrize("slow", [False, True])
+def test_all_that_a_tls_peer_sent_before_it_hung_up_is_read(
+    slow: bool, make_road: type[Road], loop: Callable[[], Any], tmp_path: Path
+) -> None:
+    size = 4_000_000
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)
+        await writer.drain()
+        end_stream(writer)
+        await reader.read()
+
+    async def main() -> None:
+        async with tls_server(tmp_path, script) as url, road_to(make_road, tmp_path) as road:
+            answer = await ask(road, url)
+            total = 0
+            while piece := await answer.read():
+                total += len(piece)
+                if slow:
+                    await asyncio.sleep(0.001)
+            answer.close()
+            assert total == size
+
+    run(loop, main)
+
+
+@both_loops
+@both_roads
+def test_a_bad_chunk_under_tls_ends_an_answer_at_once(
+    make_road: type[Road],
+    loop: Callable[[], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Not when an endpoint that reads nothing any more has at last said goodbye."""
+    monkeypatch.setattr("asyncio.constants.SSL_SHUTDOWN_TIMEOUT", 3600.0)
+    arrived, told = asyncio.Event(), asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        await arrived.wait()
+        writer.write(b"zz\r\n")
+        await told.wait()
+        writer.transport.abort()
+
+    async def main() -> None:
+        async with tls_server(tmp_path, script) as url, road_to(make_road, tmp_path) as road:
+            answer = await ask(road, url)
+            assert await answer.read() == b"hello"
+            arrived.set()
+            with pytest.raises(AnswerBroke):
+                await answer.read()
+            answer.close()
+            told.set()
+
+    run(loop, main)
+    assert caplog.text == ""

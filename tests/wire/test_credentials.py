@@ -70,19 +70,27 @@ async def simulator() -> AsyncIterator[Simulator]:
 @pytest.mark.parametrize(
     ("api", "field"),
     [
-        ("gemini", ("x-goog-api-key", "of-ours")),
-        ("vertex", ("x-goog-api-key", "of-ours")),
-        ("unknown", ("x-goog-api-key", "of-ours")),
-        ("openai", ("Authorization", "Bearer of-ours")),
+        ("gemini", (b"x-goog-api-key", b"of-ours")),
+        ("vertex", (b"x-goog-api-key", b"of-ours")),
+        ("unknown", (b"x-goog-api-key", b"of-ours")),
+        ("openai", (b"Authorization", b"Bearer of-ours")),
     ],
 )
-async def test_a_key_goes_where_the_surface_reads_it(api: str, field: tuple[str, str]) -> None:
+async def test_a_key_goes_where_the_surface_reads_it(api: str, field: tuple[bytes, bytes]) -> None:
     ours = make_endpoint(credential=ApiKey(Secret("of-ours", "env:X")))
     assert await Credentials().field_for(ours, Operation("x", api=api)) == field
 
 
 async def test_an_endpoint_without_a_credential_gets_none() -> None:
     assert await Credentials().field_for(make_endpoint(), GENERATE) is None
+
+
+@pytest.mark.parametrize("key", ["two\r\nX-Lines: 1", "nul\x00", "grün", "tab\t"])
+async def test_a_key_that_would_end_its_line_is_never_sent(key: str) -> None:
+    ours = make_endpoint(credential=ApiKey(Secret(key, "env:X")))
+    with pytest.raises(CredentialFailed, match="the API key holds characters") as caught:
+        await Credentials().field_for(ours, GENERATE)
+    assert key not in str(caught.value)
 
 
 # --- Google accounts ----------------------------------------------------------------------------------------
@@ -99,9 +107,9 @@ class TestGoogleAccount:
         fields = await asyncio.gather(*(credentials.field_for(ours, GENERATE) for _ in range(20)))
         fields.append(await credentials.field_for(ours, GENERATE))
         assert len(set(fields)) == 1
-        name, value = fields[0] or ("", "")
-        assert name == "Authorization"
-        assert value.startswith("Bearer ")
+        name, value = fields[0] or (b"", b"")
+        assert name == b"Authorization"
+        assert value.startswith(b"Bearer ")
         assert len(simulator.ledger) == 1
 
     @pytest.mark.parametrize(("left", "waits"), [(timedelta(minutes=3), False), (timedelta(seconds=-1), True)])

@@ -49,7 +49,7 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> byt
 
 
 async def stops_letting_in(weir: Gateway) -> None:
-    while not weir.app.public._server.last_call:  # type: ignore[union-attr]
+    while not weir.app.public._door.last_call:  # type: ignore[union-attr]
         await asyncio.sleep(0.005)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.wire.headers import BadHeader, decode, end_to_end, put_credential
+from proxy.wire.headers import BadHeader, decode, end_to_end, request_fields
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -49,7 +49,7 @@ def test_connection_cannot_take_away_what_matters(name: bytes) -> None:
 
 def test_the_credential_takes_the_place_of_the_callers() -> None:
     fields = [(b"A", b"1"), (b"X-Goog-Api-Key", b"team"), (b"B", b"2"), (b"authorization", b"Bearer team")]
-    assert put_credential(fields, ("x-goog-api-key", "ours")) == [
+    assert request_fields(fields, (b"x-goog-api-key", b"ours")) == [
         (b"A", b"1"),
         (b"x-goog-api-key", b"ours"),
         (b"B", b"2"),
@@ -57,11 +57,16 @@ def test_the_credential_takes_the_place_of_the_callers() -> None:
 
 
 def test_the_credential_goes_last_where_the_caller_had_none_in_its_headers() -> None:
-    assert put_credential([(b"A", b"1")], ("x-goog-api-key", "ours")) == [(b"A", b"1"), (b"x-goog-api-key", b"ours")]
+    assert request_fields([(b"A", b"1")], (b"x-goog-api-key", b"ours")) == [(b"A", b"1"), (b"x-goog-api-key", b"ours")]
 
 
 def test_no_credential_still_takes_the_callers_away() -> None:
-    assert put_credential([(b"Authorization", b"Bearer team")], None) == []
+    assert request_fields([(b"Authorization", b"Bearer team")], None) == []
+
+
+def test_what_a_request_connection_names_stops_here_and_our_credential_does_not() -> None:
+    fields = [(b"Connection", b"x-goog-api-key, x-hop"), (b"X-Goog-Api-Key", b"team"), (b"X-Hop", b"1"), (b"A", b"2")]
+    assert request_fields(fields, (b"x-goog-api-key", b"ours")) == [(b"x-goog-api-key", b"ours"), (b"A", b"2")]
 
 
 def test_repeats_get_one_spelling() -> None:

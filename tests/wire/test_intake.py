@@ -1,6 +1,7 @@
 """What a stream holds when its reader stops, counted in bytes on both loops: at most 256 KiB, whatever the size."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -18,13 +19,26 @@ from aiohttp.client_proto import ResponseHandler
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.endpoint import Endpoint
+from proxy.wire.caller import Caller
 from proxy.wire.connector import Connector
-from proxy.wire.intake import READ_BYTES, READER_BYTES, Frugal, Intake, next_piece
+from proxy.wire.fast_answer import FastAnswer
+from proxy.wire.fast_road import FastRoad
+from proxy.wire.inflow import READ_BYTES, Inflow
+from proxy.wire.intake import READER_BYTES, Frugal, Intake, next_piece
+from proxy.wire.patience import Patience
+from proxy.wire.plain_road import PlainAnswer, PlainRoad
+from proxy.wire.request_body import RequestBody
+from proxy.wire.upstream import Upstream
+from proxy.wire.watch import Watch
+from tests.support.bounds import BOUNDS
 from tests.support.certificate import HOST, write_pair
 from tests.support.gateway import Gateway, gateway, routes
 from tests.support.raw import RawUpstream, raw_upstream, request_bytes
+from tests.support.wire import make_request
 
 MOST = 256 << 10
+Road = FastRoad | PlainRoad
 SIZE = 20_000_000
 BIG = b"x" * SIZE
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -83,6 +97,68 @@ def test_an_endpoint_that_does_not_read(
 
 
 @both_loops
+@all_framings
+@pytest.mark.parametrize("make_road", [FastRoad, PlainRoad])
+def test_an_answer_that_nobody_takes(make_road: type[Road], field: str, body: bytes, loop: Callable[[], Any]) -> None:
+    """On either road, before anything went down: the half of a stream."""
+
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upstream.read(reader)
+        writer.write(f"HTTP/1.1 200 OK\r\n{field}\r\n\r\n".encode() + body)
+        await writer.drain()
+
+    async def held() -> int:
+        async with raw_upstream(script) as upstream, road_to(make_road) as road:
+            answer = await ask(road, upstream.url, RequestBody(make_request(has_body=False), BOUNDS, Watch()))
+            kept = answer._inflow if isinstance(answer, FastAnswer) else answer._response.content
+            size = -1
+            while size < 0 or size != held_in(kept):
+                size = held_in(kept)
+                await asyncio.sleep(0.05)
+            total = 0
+            while piece := await answer.read():
+                total += len(piece)
+            assert SIZE - 8192 < total <= SIZE
+            answer.close()
+            return size
+
+    assert 0 < run(loop, held) <= MOST // 2
+
+
+@both_loops
+@all_framings
+@pytest.mark.parametrize("make_road", [FastRoad, PlainRoad])
+def test_an_upload_that_nobody_takes(make_road: type[Road], field: str, body: bytes, loop: Callable[[], Any]) -> None:
+    over = asyncio.Event()
+
+    async def script(_: RawUpstream, reader: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        await over.wait()
+
+    async def held() -> int:
+        async with raw_upstream(script) as upstream, road_to(make_road) as road:
+            request = make_request(ended=False, length=SIZE if field.startswith("Content-Length") else None)
+            asking = asyncio.create_task(ask(road, upstream.url, RequestBody(request, NO_REPLAY, Watch())))
+            line: Any = request.connection
+            fed = 0
+            while fed < SIZE:
+                if line.reading:
+                    request.body.feed(BIG[:READ_BYTES])
+                    fed += READ_BYTES
+                    await asyncio.sleep(0)
+                else:
+                    await asyncio.sleep(0.05)
+                    if not line.reading:
+                        break
+            unsent = sum(wire.get_write_buffer_size() for wire in transports(road))
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            over.set()
+            return request.body._held_bytes + unsent
+
+    assert 0 < run(loop, held) <= MOST
+
+
+@both_loops
 @pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.parametrize("ours", [False, True], ids=["the loop's TLS", "ours"])
 def test_what_a_tls_peer_sent_before_it_closed_is_not_lost(
@@ -96,7 +172,8 @@ def test_what_a_tls_peer_sent_before_it_closed_is_not_lost(
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
         await writer.drain()
-        writer.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)  # no close_notify, no wait for one
+        with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as wire:
+            wire.shutdown(socket.SHUT_WR)  # no close_notify, no wait for one
 
     async def received() -> int:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -163,6 +240,38 @@ async def test_it_raises_what_the_reader_was_told() -> None:
 
 # --- what is counted ----------------------------------------------------------------------------------------
 
+NO_REPLAY = BOUNDS._replace(replay_bytes=0)
+
+
+@asynccontextmanager
+async def road_to(make_road: type[Road]) -> AsyncIterator[Road]:
+    connector = Connector(limit=0)
+    road = make_road(connector, BOUNDS)
+    try:
+        yield road
+    finally:
+        await road.stop()
+        await connector.close()
+
+
+async def ask(road: Road, url: str, body: RequestBody) -> FastAnswer | PlainAnswer:
+    return await road.send(Endpoint("a", url, "global"), "POST", "/", [], body, Patience(Watch()))
+
+
+def held_in(kept: Any) -> int:
+    size: int = kept._held_bytes if isinstance(kept, Inflow) else kept._size
+    return size
+
+
+def transports(road: Road) -> list[Any]:
+    if isinstance(road, PlainRoad):
+        return [protocol.transport for protocol in road._connector._acquired if isinstance(protocol, ResponseHandler)]
+    return [connection.transport for connection in connections_of(road)]
+
+
+def connections_of(road: FastRoad) -> list[Upstream]:
+    return [connection for connections in road._connections.values() for connection in connections._open]
+
 
 def run(loop: Callable[[], Any], main: Callable[[], Any]) -> int:
     async def guarded() -> int:
@@ -184,24 +293,24 @@ async def deaf(weir: Gateway) -> AsyncIterator[socket.socket]:
 
 
 async def most_held(weir: Gateway, *, upwards: bool) -> int:
-    """The most that the one stream held on its way to a standstill: unread, in hand and unsent."""
+    """The most that the one stream held on its way to a standstill: not taken, in hand and unsent."""
     most = 0
-    public = weir.app.public
+    road = weir.app.public._pool._road
+    assert isinstance(road, FastRoad)
     while True:
         await asyncio.sleep(0)
-        assert public._server is not None
-        assert public._pool._connector is not None
-        downstream: list[Any] = list(public._server.inside)
-        upstream: list[Any] = list(public._pool._connector._acquired)
-        if not (downstream and upstream and isinstance(upstream[0], ResponseHandler)):
+        upstream = connections_of(road)
+        downstream = [caller for caller in weir.app.public._door.inside if isinstance(caller, Caller)]
+        if not (upstream and downstream):
             continue
-        source, sink = (downstream[0], upstream[0]) if upwards else (upstream[0], downstream[0])
-        reader = source.body if upwards else source._payload
-        if reader is None or sink.transport is None:
-            continue
-        unsent = sink.transport.get_write_buffer_size()
-        most = max(most, reader._size + unsent + READ_BYTES)
-        if source._reading_paused and sink._paused:
-            assert reader._size
-            assert unsent
+        (up,), (down,) = upstream, downstream
+        assert down._serving is not None
+        if upwards:
+            source, sink, paused = down._serving.body, up.transport, up._writing_paused
+        else:
+            source, sink, paused = up._inflow, down._transport, down.paused
+        assert sink is not None
+        most = max(most, source._held_bytes + sink.get_write_buffer_size() + READ_BYTES)
+        if source._paused and paused:
+            assert source._held_bytes
             return most

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from proxy.wire.patience import Interrupted, Patience
+from proxy.wire.watch import Watch
 
 
 async def forever() -> None:
@@ -16,17 +17,17 @@ async def at_once() -> str:
 
 
 async def test_what_is_awaited_comes_back() -> None:
-    assert await Patience().wait(at_once(), 10, "late") == "done"
+    assert await Patience(Watch()).wait(at_once(), 10, "late") == "done"
 
 
 async def test_a_wait_runs_out_for_its_reason() -> None:
     with pytest.raises(Interrupted) as caught:
-        await Patience().wait(forever(), 0.01, "too_slow")
+        await Patience(Watch()).wait(forever(), 0.01, "too_slow")
     assert caught.value.reason == "too_slow"
 
 
 async def test_a_later_wait_has_its_own_time() -> None:
-    patience = Patience()
+    patience = Patience(Watch())
     for reason in ("first", "second"):
         with pytest.raises(Interrupted) as caught:
             await patience.wait(forever(), 0.01, reason)
@@ -35,47 +36,43 @@ async def test_a_later_wait_has_its_own_time() -> None:
 
 
 async def test_a_shorter_wait_after_a_longer_one() -> None:
-    patience = Patience()
+    patience = Patience(Watch())
     await patience.wait(at_once(), 1000, "long")
     async with asyncio.timeout(60):
         with pytest.raises(Interrupted):
             await patience.wait(forever(), 0.01, "short")
-    patience.close()
 
 
 async def test_a_longer_wait_is_not_cut_by_an_earlier_timer() -> None:
-    patience = Patience()
+    patience = Patience(Watch())
     await patience.wait(at_once(), 0.01, "short")
     assert await patience.wait(asyncio.sleep(0.05, "slept"), 1000, "long") == "slept"
-    patience.close()
 
 
 async def test_an_interruption_ends_this_wait_and_all_later_ones() -> None:
-    patience = Patience()
+    patience = Patience(Watch())
     asyncio.get_running_loop().call_soon(patience.interrupt, "caller_left")
     for _ in range(2):
         with pytest.raises(Interrupted) as caught:
             await patience.wait(forever(), 1000, "late")
         assert caught.value.reason == "caller_left"
-    patience.close()
 
 
 async def test_a_real_cancellation_stays_one() -> None:
-    patience = Patience()
+    patience = Patience(Watch())
     task = asyncio.create_task(patience.wait(forever(), 1000, "late"))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert task.cancelled()
-    patience.close()
 
 
 async def test_the_task_goes_on_after_an_interruption() -> None:
     """`uncancel` was called: a timeout or task group around it must not think it was cancelled."""
 
     async def works_on() -> str:
-        patience = Patience()
+        patience = Patience(Watch())
         with pytest.raises(Interrupted):
             await patience.wait(forever(), 0.01, "late")
         task = asyncio.current_task()
@@ -92,18 +89,17 @@ async def test_an_exception_passes() -> None:
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        await Patience().wait(fails(), 10, "late")
+        await Patience(Watch()).wait(fails(), 10, "late")
 
 
 async def test_a_real_cancellation_at_the_same_moment_wins() -> None:
-    patience = Patience()
+    patience = Patience(Watch())
     task = asyncio.create_task(patience.wait(forever(), 1000, "late"))
     await asyncio.sleep(0)
     patience.interrupt("caller_left")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    patience.close()
 
 
 async def test_what_makes_something_else_of_the_cancellation_leaves_no_trace() -> None:
@@ -113,7 +109,7 @@ async def test_what_makes_something_else_of_the_cancellation_leaves_no_trace() -
         except asyncio.CancelledError:
             raise ConnectionResetError from None
 
-    patience = Patience()
+    patience = Patience(Watch())
     with pytest.raises(ConnectionResetError):
         await patience.wait(stubborn(), 0.01, "late")
     task = asyncio.current_task()
@@ -124,7 +120,7 @@ async def test_what_makes_something_else_of_the_cancellation_leaves_no_trace() -
 
 
 async def test_a_wait_that_moves_on_is_not_over() -> None:
-    patience = Patience()
+    patience = Patience(Watch())
 
     async def moves() -> str:
         for _ in range(8):
@@ -133,4 +129,47 @@ async def test_a_wait_that_moves_on_is_not_over() -> None:
         return "moved"
 
     assert await patience.wait(moves(), 0.1, "late") == "moved"
-    patience.close()
+
+
+async def test_a_future_is_outlasted_or_comes() -> None:
+    loop = asyncio.get_running_loop()
+    patience = Patience(Watch())
+    comes: asyncio.Future[str] = loop.create_future()
+    loop.call_soon(comes.set_result, "done")
+    assert await patience.outlast(comes, 1000, "late") == "done"
+    for reason in ("first", "second"):
+        with pytest.raises(Interrupted) as caught:
+            await patience.outlast(loop.create_future(), 0.01, reason)
+        assert caught.value.reason == reason
+
+
+async def test_an_interruption_ends_the_wait_for_a_future_and_all_later_ones() -> None:
+    loop = asyncio.get_running_loop()
+    patience = Patience(Watch())
+    loop.call_soon(patience.interrupt, "caller_left")
+    for _ in range(2):
+        with pytest.raises(Interrupted) as caught:
+            await patience.outlast(loop.create_future(), 1000, "late")
+        assert caught.value.reason == "caller_left"
+
+
+async def test_a_future_that_came_is_not_ended_by_an_interruption_behind_it() -> None:
+    loop = asyncio.get_running_loop()
+    patience = Patience(Watch())
+    comes: asyncio.Future[str] = loop.create_future()
+
+    def at_once() -> None:
+        comes.set_result("done")
+        patience.interrupt("caller_left")
+
+    loop.call_soon(at_once)
+    assert await patience.outlast(comes, 1000, "late") == "done"
+
+
+async def test_a_real_cancellation_of_who_outlasts_a_future_stays_one() -> None:
+    patience = Patience(Watch())
+    task = asyncio.create_task(patience.outlast(asyncio.get_running_loop().create_future(), 1000, "late"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -13,6 +13,7 @@ from proxy import Outcome
 from tests.support.gateway import gateway, routes
 from tests.support.raw import RawUpstream, answers, raw_upstream, read_chunks, read_message, request_bytes, send_bytes
 
+both_roads = pytest.mark.parametrize("road", ['road = "fast"', 'road = "plain"'], ids=["fast", "plain"])
 STRAY = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
 FRAMINGS = {
     "length": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%02d",
@@ -24,8 +25,9 @@ FRAMINGS = {
 @pytest.mark.parametrize("stray", [STRAY, STRAY[:20], b"\r\n"], ids=["an answer", "half of one", "a line"])
 @pytest.mark.parametrize("when", ["with the end", "later", "at the start"])
 @pytest.mark.parametrize("framing", FRAMINGS.values(), ids=FRAMINGS)
+@both_roads
 async def test_what_nobody_asked_for_is_no_answer_to_the_next(
-    framing: bytes, when: str, stray: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    road: str, framing: bytes, when: str, stray: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """aiohttp keeps it with the idle connection, and takes it for the next answer: every one from then on is late."""
     let_go = asyncio.Event()
@@ -46,7 +48,10 @@ async def test_what_nobody_asked_for_is_no_answer_to_the_next(
         finally:
             let_go.set()
 
-    async with raw_upstream(script) as upstream, gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+    async with (
+        raw_upstream(script) as upstream,
+        gateway(tmp_path, routes(upstream.url, server=road), monkeypatch) as weir,
+    ):
         await send_bytes(weir.host, weir.port, request_bytes(method="GET"))
         if stray == STRAY or when == "later":
             async with asyncio.timeout(60):
@@ -59,8 +64,9 @@ async def test_what_nobody_asked_for_is_no_answer_to_the_next(
 
 
 @pytest.mark.parametrize("body", [b"0\r\n\r\n", b"5\r\nhello\r\n"], ids=["a whole one of no bytes", "a beginning"])
+@both_roads
 async def test_a_body_that_went_up_is_not_sent_again(
-    body: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    road: str, body: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever of it went up before the endpoint hung up: it may be running."""
 
@@ -68,7 +74,7 @@ async def test_a_body_that_went_up_is_not_sent_again(
         upstream.requests.append((await reader.readuntil(b"\r\n\r\n"), await reader.readexactly(len(body))))
 
     async with raw_upstream(script) as upstream:
-        text = routes(upstream.url, upstream.url)
+        text = routes(upstream.url, upstream.url, server=road)
         async with gateway(tmp_path, text, monkeypatch) as weir, asyncio.timeout(60):
             reader, writer = await asyncio.open_connection(weir.host, weir.port)
             writer.write(request_bytes("Transfer-Encoding: chunked", close=False))
@@ -82,7 +88,10 @@ async def test_a_body_that_went_up_is_not_sent_again(
     assert [(attempt.error, attempt.sent) for attempt in record.attempts] == [("disconnected", True)]
 
 
-async def test_a_body_of_which_nothing_went_up_is_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@both_roads
+async def test_a_body_of_which_nothing_went_up_is_sent_again(
+    road: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if upstream.connections == 1:
             await reader.readuntil(b"\r\n\r\n")
@@ -94,7 +103,7 @@ async def test_a_body_of_which_nothing_went_up_is_sent_again(tmp_path: Path, mon
 
     hung_up = asyncio.Event()
     async with raw_upstream(script) as upstream:
-        text = routes(upstream.url, upstream.url)
+        text = routes(upstream.url, upstream.url, server=road)
         async with gateway(tmp_path, text, monkeypatch) as weir, asyncio.timeout(60):
             reader, writer = await asyncio.open_connection(weir.host, weir.port)
             writer.write(request_bytes("Transfer-Encoding: chunked", close=False))
@@ -110,7 +119,10 @@ async def test_a_body_of_which_nothing_went_up_is_sent_again(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("line", [b"Content-Length: 300000\r\n", b"Transfer-Encoding: chunked\r\n", b""])
-async def test_a_reset_is_no_end_of_an_answer(line: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@both_roads
+async def test_a_reset_is_no_end_of_an_answer(
+    road: str, line: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not even of one that ends with its connection; and nobody is told but who reads it."""
     arrived = asyncio.Event()
     faults: list[dict[str, Any]] = []
@@ -125,7 +137,7 @@ async def test_a_reset_is_no_end_of_an_answer(line: bytes, tmp_path: Path, monke
         writer.transport.abort()
 
     async with raw_upstream(script) as upstream:
-        async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir, asyncio.timeout(60):
+        async with gateway(tmp_path, routes(upstream.url, server=road), monkeypatch) as weir, asyncio.timeout(60):
             reader, writer = await asyncio.open_connection(weir.host, weir.port)
             writer.write(request_bytes(method="GET", close=False))
             head = await reader.readuntil(b"\r\n\r\n")
@@ -146,9 +158,13 @@ async def test_a_reset_is_no_end_of_an_answer(line: bytes, tmp_path: Path, monke
     assert faults == []
 
 
-async def test_a_bad_chunk_ends_an_answer_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@both_roads
+async def test_a_bad_chunk_ends_an_answer_at_once(road: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = answers(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", b"zz\r\n")
-    async with raw_upstream(script) as upstream, gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+    async with (
+        raw_upstream(script) as upstream,
+        gateway(tmp_path, routes(upstream.url, server=road), monkeypatch) as weir,
+    ):
         await send_bytes(weir.host, weir.port, request_bytes(method="GET"))
     (record,) = weir.records()
     assert record.outcome in (Outcome.UPSTREAM_BROKE, Outcome.UPSTREAM_FAILED)

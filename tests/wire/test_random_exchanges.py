@@ -299,9 +299,7 @@ def test_anything_may_happen(
 
 async def nothing_left(weir: Gateway, endpoint: Endpoint, tasks: int) -> None:
     public = weir.app.public
-    assert public._pool._connector is not None
-    in_use = public._pool._connector._acquired
-    while public.in_flight or public.connections or public._drains._count or in_use:
+    while public.in_flight or public.connections or public._drains._count or public._pool.in_use:
         await asyncio.sleep(0.01)
     while len(asyncio.all_tasks()) > tasks + len(endpoint.serving):
         await asyncio.sleep(0.01)

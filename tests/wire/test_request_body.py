@@ -3,33 +3,28 @@
 import asyncio
 
 import pytest
-from aiohttp import StreamReader
-from aiohttp.base_protocol import BaseProtocol
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import CallerGone, Refusal
 from proxy.wire.bounds import Bounds
+from proxy.wire.request import Malformed, Request
 from proxy.wire.request_body import RequestBody
+from proxy.wire.watch import Watch
 from tests.support.bounds import BOUNDS as DEFAULTS
+from tests.support.wire import Line, make_request
 
 BOUNDS = DEFAULTS._replace(replay_bytes=100, spool_bytes=1000, caller_idle_seconds=5)
 
 
 def body_of(*pieces: bytes, bounds: Bounds = BOUNDS, ended: bool = True, length: int | None = None) -> RequestBody:
-    return RequestBody(reader_of(*pieces, ended=ended), exists=True, length=length, bounds=bounds, ask_for_it=None)
+    return RequestBody(make_request(*pieces, ended=ended, length=length), bounds, Watch())
 
 
-def reader_of(*pieces: bytes, ended: bool = True) -> StreamReader:
-    loop = asyncio.get_running_loop()
-    protocol = BaseProtocol(loop)
-    protocol.connection_made(asyncio.Transport())
-    reader = StreamReader(protocol, 1 << 16, loop=loop)
-    for piece in pieces:
-        reader.feed_data(piece)
-    if ended:
-        reader.feed_eof()
-    return reader
+def written_to(request: Request) -> list[bytes]:
+    line = request.connection
+    assert isinstance(line, Line)
+    return line.written
 
 
 async def ignore(piece: bytes) -> None:
@@ -53,27 +48,27 @@ async def test_past_the_bound_it_is_sent_once() -> None:
 
 
 async def test_an_attempt_that_broke_off_is_begun_anew() -> None:
-    reader = reader_of(b"first", ended=False)
-    body = RequestBody(reader, exists=True, length=None, bounds=BOUNDS, ask_for_it=None)
+    request = make_request(b"first", ended=False)
+    body = RequestBody(request, BOUNDS, Watch())
     begun = body.pieces()
     assert await anext(begun) == b"first"
     await begun.aclose()
-    reader.feed_data(b" second")
-    reader.feed_eof()
+    request.body.feed(b" second")
+    request.body.end()
     assert await all_of(body) == b"first second"
 
 
 async def test_two_attempts_never_read_at_once() -> None:
-    """aiohttp forbids two readers; a failed attempt may still be unwinding when the next begins."""
-    reader = reader_of(ended=False)
-    body = RequestBody(reader, exists=True, length=None, bounds=BOUNDS, ask_for_it=None)
+    """A failed attempt may still be unwinding when the next begins."""
+    request = make_request(ended=False)
+    body = RequestBody(request, BOUNDS, Watch())
     first = asyncio.create_task(all_of(body))
     await asyncio.sleep(0)
     second = asyncio.create_task(all_of(body))
     await asyncio.sleep(0)
     first.cancel()
-    reader.feed_data(b"whole")
-    reader.feed_eof()
+    request.body.feed(b"whole")
+    request.body.end()
     assert await second == b"whole"
     assert first.cancelled() or first.done()
 
@@ -102,9 +97,9 @@ async def test_more_than_may_be_kept_is_refused() -> None:
 
 
 async def test_a_caller_that_leaves_is_told_apart() -> None:
-    reader = reader_of(b"some", ended=False)
-    reader.set_exception(ConnectionResetError("gone"))
-    body = RequestBody(reader, exists=True, length=10, bounds=BOUNDS, ask_for_it=None)
+    request = make_request(b"some", ended=False, length=10)
+    request.body.fail(ConnectionResetError("gone"))
+    body = RequestBody(request, BOUNDS, Watch())
     with pytest.raises(CallerGone):
         await all_of(body)
     assert not body.replayable
@@ -120,18 +115,89 @@ async def test_a_caller_that_stops_sending_is_not_waited_for() -> None:
 
 
 async def test_the_caller_is_asked_once_and_only_when_somebody_reads() -> None:
-    asked: list[str] = []
-
-    async def ask() -> None:
-        asked.append("100 Continue")
-
-    body = RequestBody(reader_of(b"x"), exists=True, length=1, bounds=BOUNDS, ask_for_it=ask)
+    request = make_request(ended=False, length=1, waits_for_100=True)
+    body = RequestBody(request, BOUNDS, Watch())
+    assert body.at_once(10) is None
     assert body.unasked
-    assert asked == []
+    assert written_to(request) == []
+    reading = asyncio.create_task(all_of(body))
+    await asyncio.sleep(0)
+    request.body.feed(b"x")
+    request.body.end()
+    await reading
     await all_of(body)
-    await all_of(body)
-    assert asked == ["100 Continue"]
+    assert written_to(request) == [b"HTTP/1.1 100 Continue\r\n\r\n"]
     assert not body.unasked
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_caller_that_did_not_wait_is_not_asked(at_once: bool) -> None:
+    request = make_request(b"x", length=1, waits_for_100=True)
+    body = RequestBody(request, BOUNDS, Watch())
+    assert (body.at_once(10) if at_once else await all_of(body)) == b"x"
+    assert not body.unasked
+    assert written_to(request) == []
+
+
+@pytest.mark.parametrize(("pieces", "length"), [((), 0), ((b"a",), 1), ((b"a", b"b"), None)])
+async def test_what_has_come_whole_is_had_at_once_as_often_as_needed(
+    pieces: tuple[bytes, ...], length: int | None
+) -> None:
+    body = body_of(*pieces, length=length)
+    whole = b"".join(pieces)
+    assert [body.at_once(2), await all_of(body), body.at_once(2)] == [whole] * 3
+    assert (body.complete, body.received, body.replayable) == (True, len(whole), True)
+    body.let_go()
+    assert body.at_once(2) is None
+
+
+async def test_what_has_not_come_or_is_too_large_or_must_be_heard_is_not_had_at_once() -> None:
+    heard: list[bytes] = []
+
+    async def hear(piece: bytes) -> None:
+        heard.append(piece)
+
+    assert body_of(b"ab", ended=False).at_once(10) is None
+    assert body_of(b"ab").at_once(1) is None
+    assert body_of(b"ab", bounds=BOUNDS._replace(replay_bytes=1)).at_once(10) is None
+    body = body_of(b"ab")
+    body.heard_by = hear
+    assert body.at_once(10) is None
+    assert await all_of(body) == b"ab"
+    assert heard == [b"ab"]
+    assert body.at_once(10) == b"ab"
+
+
+async def test_what_was_read_whole_into_a_file_is_not_had_at_once() -> None:
+    body = body_of(b"x" * 101)
+    await body.read_whole(ignore)
+    assert body.at_once(1000) is None
+    body.close()
+
+
+def test_flex_is_heard_at_once_too() -> None:
+    async def asks(data: bytes) -> bool:
+        body = body_of(data)
+        body.at_once(100)
+        return body.asks_for_flex
+
+    assert asyncio.run(asks(b'{"service_tier": "flex"}'))
+    assert not asyncio.run(asks(b'{"service_tier": "standard"}'))
+
+
+async def test_no_body_is_none_to_wait_for() -> None:
+    body = RequestBody(make_request(has_body=False), BOUNDS, Watch())
+    assert body.complete
+    assert await all_of(body) == b""
+
+
+@pytest.mark.parametrize(("error", "malformed"), [(Malformed("bad chunk"), True), (ConnectionResetError(), False)])
+async def test_who_broke_the_body_off_is_told_apart(error: Exception, malformed: bool) -> None:
+    request = make_request(b"some", ended=False)
+    request.body.fail(error)
+    with pytest.raises(CallerGone) as caught:
+        await all_of(RequestBody(request, BOUNDS, Watch()))
+    assert (caught.value.malformed, caught.value.stalled) == (malformed, False)
 
 
 async def test_small_bodies_are_one_piece() -> None:

@@ -3,13 +3,18 @@
 import asyncio
 import hashlib
 import json
+import logging
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from proxy import Outcome
-from proxy.wire.server import new_id
+from proxy import Exchange, Outcome
+from proxy.app import SystemClock, uploads_of
+from proxy.config.schema import Server
+from proxy.wire.server import PublicListener, new_id
+from tests.support.bounds import BOUNDS
 from tests.support.gateway import TEAM_KEYS, Gateway, gateway, routes
 from tests.support.raw import RawUpstream, Script, raw_upstream, read_message, request_bytes, send_bytes
 
@@ -87,7 +92,7 @@ async def test_pipelined_requests_are_answered_in_their_order(tmp_path: Path, mo
 
 
 async def test_an_idle_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that sends its head too slowly: aiohttp has no other limit (its own default is an hour)."""
+    """Also one that sends its head too slowly."""
     text = routes("http://127.0.0.1:9", server='timeouts = { keepalive = "50ms" }')
     async with gateway(tmp_path, text, monkeypatch) as weir, asyncio.timeout(60):
         for sent in (b"", b"GET /x HTTP/1.1\r\nHost: a\r\n"):
@@ -127,8 +132,6 @@ async def test_a_caller_whose_body_stops_is_told_so(tmp_path: Path, monkeypatch:
 async def test_a_bad_chunk_in_a_body_ends_the_exchange_at_once(
     seen_whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """aiohttp's server queues an answer behind this one, and tells nothing to who waits for the body."""
-
     async def script(_: RawUpstream, reader: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         await reader.read()
 
@@ -324,3 +327,33 @@ def test_ids_sort_by_time_and_do_not_repeat() -> None:
     assert len(set(first)) == 1000
     assert max(first) < new_id(1_700_000_000.001)
     assert {len(one) for one in first} == {28}
+
+
+def test_a_forked_process_says_other_ids() -> None:
+    new_id(1.0)
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writing, new_id(1.0).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(reading, 100).decode()
+    os.close(reading)
+    os.close(writing)
+    assert len(theirs) == 28
+    assert theirs not in [new_id(1.0) for _ in range(600)], "more than are drawn at once"
+
+
+async def test_a_fault_of_ours_is_a_500_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def run(exchange: Exchange) -> None:
+        raise RuntimeError("of the gateway's own")
+
+    clock = SystemClock()
+    public = PublicListener(run, clock, BOUNDS, uploads_of(Server(), clock))
+    await public.start("127.0.0.1:0")
+    answer = await send_bytes(*public.address, request_bytes(target="/x?key=planted", method="GET", close=False))
+    await public.stop()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"\r\nConnection: close" in head
+    assert json.loads(body)["error"]["message"] == "An internal error has occurred."
+    assert [(record.name, record.levelno) for record in caplog.records] == [("proxy.wire", logging.ERROR)]
+    assert "planted" not in caplog.text + answer.decode()

@@ -142,7 +142,7 @@ async def test_a_handshake_under_way_at_the_stop_is_not_cut(tmp_path: Path, monk
                 plain.setblocking(False)
                 await asyncio.sleep(0.1)  # it is accepted, and waits for our first words
                 stopping = asyncio.create_task(weir.app.stop())
-                while not weir.app.public._server.last_call:  # type: ignore[union-attr]
+                while not weir.app.public._door.last_call:  # type: ignore[union-attr]
                     await asyncio.sleep(0.01)
                 context = ssl.create_default_context(cafile=tmp_path / "cert.pem")
                 reader, writer = await asyncio.open_connection(sock=plain, ssl=context, server_hostname=HOST)

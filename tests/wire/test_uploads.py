@@ -3,16 +3,15 @@
 from urllib.parse import urlsplit
 
 import pytest
-from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
-from multidict import CIMultiDict
 
 from proxy import Continuation, Operation, Principal, Refusal
 from proxy.gemini.paths import parse_operation
 from proxy.wire.seal import Seal
 from proxy.wire.uploads import Uploads
 from tests.support import ManualClock, make_endpoint, make_exchange
+from tests.support.wire import make_request
 
 SEAL = "a secret that two gateways share, long enough"
 FILES = "/upload/v1beta/files"
@@ -36,11 +35,10 @@ def rewritten(
     """What an answer's address becomes for a caller that says `Host: weir.example:81`."""
     exchange = make_exchange(target=target, operation=operation or parse_operation("POST", target))
     exchange.endpoint, exchange.principal, exchange.continuation = make_endpoint("a"), ASKS, continuation
-    fields = CIMultiDict({"Before": "1", name: address, "After": "2"})
-    request = make_mocked_request("POST", target, headers={"Host": "weir.example:81"})
-    (by or uploads()).rewrite(fields, exchange, request)
-    assert list(fields) == ["Before", name, "After"]
-    return fields[name]
+    fields = [(b"Before", b"1"), (name.encode(), address.encode()), (b"After", b"2")]
+    before, (spelt, ours), after = (by or uploads()).rewrite(fields, exchange, make_request(target=target))
+    assert (before, spelt, after) == (fields[0], name.encode(), fields[2])
+    return ours.decode()
 
 
 def target_of(address: str) -> str:

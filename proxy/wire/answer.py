@@ -1,0 +1,40 @@
+"""An endpoint's answer, whichever road it came by: its head, and its body piece by piece."""
+
+import re
+from typing import Final, Protocol
+
+from proxy.head import RawHeaders, ResponseHead
+
+ONE_WRITE: Final = 64 << 10  # a body up to this goes out together with its head
+REASON: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # of a phrase that can be passed on; RFC 9112 section 4
+
+
+class AnswerBroke(Exception):
+    """The answer began and did not end as it said it would."""
+
+
+class Answer(Protocol):
+    """See the module.
+
+    Attributes:
+        head: as it came.
+        fields: end-to-end ones only, in order, ready to be sent down; Content-Length among them where it was declared.
+        length: of the body, where it is known: declared, or 0 where there can be none (HEAD, 204, 304).
+    """
+
+    head: ResponseHead
+    fields: RawHeaders
+    length: int | None
+
+    @property
+    def uploading(self) -> bool:
+        """It came before the request had gone up whole, and the rest is still going."""
+
+    def take(self) -> bytes | None:
+        """A piece that is here already, b"" at the end, None while there is nothing. Raises AnswerBroke."""
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises AnswerBroke, or Interrupted when the exchange was."""
+
+    def close(self) -> None:
+        """Let go of it: the connection is used again if the body was read to its end, else it is cut."""

@@ -1,0 +1,60 @@
+"""What the head of an endpoint's answer says, on the fast road: what goes on, and how its body ends.
+
+`upstream.py` asks it of every head that httptools has parsed. It refuses what could not be passed on faithfully.
+"""
+
+from http import HTTPStatus
+from typing import Final
+
+from proxy.head import Headers, RawField, ResponseHead
+from proxy.wire.answer import REASON
+from proxy.wire.headers import HOP_BY_HOP, end_to_end
+
+MOST_FIELDS: Final = 128  # of a head; aiohttp's bound, on the plain road
+_PHRASES: Final = {status.phrase.encode(): status.phrase for status in HTTPStatus}
+
+
+class BadHead(Exception):
+    """It cannot be passed on, or its body has no sure end."""
+
+
+class AnswerHead:
+    """See the module.
+
+    Attributes:
+        fields: end-to-end ones, in order.
+        length: the body's; 0 where there can be none. None in chunks, or until close.
+        until_close: the body ends with the connection.
+    """
+
+    __slots__ = ("fields", "head", "length", "until_close")
+
+    def __init__(self, status: int, reason: bytes, raw: list[RawField], *, no_body: bool) -> None:
+        """`no_body`: the request was HEAD. Raises BadHead."""
+        headers = Headers(raw)
+        first = headers.first
+        declared = first.get(b"content-length")  # digits, and one line of them: the parser has seen to it
+        chunked = b"transfer-encoding" in first
+        if chunked and [value.lower() for name, value in raw if name.lower() == b"transfer-encoding"] != [b"chunked"]:
+            raise BadHead("a coding that would be lost with its field")  # RFC 9112 section 6.1
+        if no_body or status in (204, 304):
+            self.length: int | None = 0
+        else:
+            self.length = None if declared is None else int(declared)
+        self.until_close = self.length is None and not chunked
+        self.head = ResponseHead(status, _PHRASES.get(reason) or _phrase(reason), headers)
+        self.fields = raw if HOP_BY_HOP.isdisjoint(first) else end_to_end(raw)
+
+
+def check_fields(raw: list[RawField], field_bytes: int) -> None:
+    """The bounds of aiohttp, which httptools has none of. Raises BadHead."""
+    if len(raw) > MOST_FIELDS or any(len(name) + len(value) > field_bytes for name, value in raw):
+        raise BadHead("more fields, or larger ones, than a head may have")
+
+
+def _phrase(reason: bytes) -> str:
+    """One that is not the usual."""
+    phrase = reason.decode("utf-8", "surrogateescape")
+    if not REASON.fullmatch(phrase):
+        raise BadHead("a reason phrase with control characters")
+    return phrase

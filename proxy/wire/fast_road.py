@@ -1,0 +1,93 @@
+"""The fast road to the endpoints: connections of our own, which aiohttp's connector dials and nothing of aiohttp reads.
+
+The pool takes it unless `[server] road` says otherwise. It makes a request's head, sends it with a small body in one
+write, and waits for the head of the answer. It repeats nothing: what became of a request, its attempt's record says.
+"""
+
+from typing import Final
+
+from proxy.endpoint import Endpoint
+from proxy.head import RawHeaders
+from proxy.refusal import EndpointFailed
+from proxy.wire.answer import ONE_WRITE
+from proxy.wire.bounds import Bounds
+from proxy.wire.connections import Connections
+from proxy.wire.connector import Connector
+from proxy.wire.fast_answer import FastAnswer
+from proxy.wire.intake import Intake
+from proxy.wire.patience import Interrupted, Patience
+from proxy.wire.request_body import RequestBody
+
+# That one of these has no body goes without saying; of another it is said, else some answer 411 (RFC 9110 section 8.6).
+_SELDOM_WITH_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_line = b": ".join
+
+
+class FastRoad:
+    """See the module."""
+
+    def __init__(self, connector: Connector, bounds: Bounds) -> None:
+        self._connector = connector
+        self._bounds = bounds
+        self._intake = Intake()
+        self._connections: dict[str, Connections] = {}  # by the endpoint's URL
+
+    @property
+    def in_use(self) -> int:
+        """How many connections a request has."""
+        return sum(connections.in_use for connections in self._connections.values())
+
+    async def stop(self) -> None:
+        for connections in self._connections.values():
+            await connections.stop()
+
+    async def send(
+        self,
+        endpoint: Endpoint,
+        method: str,
+        target: str,
+        fields: RawHeaders,
+        body: RequestBody,
+        patience: Patience,
+        *,
+        flex: bool = False,
+    ) -> FastAnswer:
+        """As `Pool.send`."""
+        connections = self._connections.get(endpoint.url)
+        if connections is None:
+            connections = Connections(endpoint.url, self._connector, self._intake, self._bounds)
+            self._connections[endpoint.url] = connections
+        # The authority comes from the routes file alone.
+        lines = [f"{method} {target} HTTP/1.1\r\nHost: {connections.host}".encode("ascii"), *map(_line, fields)]
+        whole = body.at_once(ONE_WRITE)
+        if whole is None:
+            whole = await body.small(ONE_WRITE)
+        if whole is not None:
+            if body.exists or method not in _SELDOM_WITH_BODY:
+                lines.append(b"Content-Length: %d" % len(whole))
+            lines += (b"", whole)
+        else:
+            framing = b"Transfer-Encoding: chunked" if body.length is None else b"Content-Length: %d" % body.length
+            lines += (framing, b"", b"")
+        connection = connections.take()
+        if connection is None:
+            connection = await connections.dial(patience)
+        answer = connection.ask(b"\r\n".join(lines), patience, no_body=method == "HEAD", sent=whole is not None)
+        if whole is None:
+            body.moved = lambda: patience.extend(self._first_byte_seconds(flex=flex or body.asks_for_flex))
+            connection.upload(body)
+        try:
+            seconds = self._first_byte_seconds(flex=flex or body.asks_for_flex)
+            came = await patience.outlast(answer, seconds, "first_byte_timeout")
+        except BaseException as stop:
+            connection.cut()
+            if isinstance(stop, Interrupted) and stop.reason == "first_byte_timeout":
+                raise EndpointFailed("first_byte_timeout", sent=True) from None
+            raise
+        if isinstance(came, Exception):
+            raise came
+        return came
+
+    def _first_byte_seconds(self, *, flex: bool) -> float:
+        """From the last piece that went up. Flex calls may queue at Google for half an hour (Gemini fact 6.3)."""
+        return self._bounds.flex_first_byte_seconds if flex else self._bounds.first_byte_seconds

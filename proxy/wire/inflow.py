@@ -1,0 +1,163 @@
+"""A body on its way in: what a connection's parser fed and nobody has taken yet.
+
+Both sides read bodies through it, requests' and answers' alike. It holds little: above `HELD_BYTES` its connection
+stops reading until somebody takes. Whoever takes gets what came, in order, also where the rest will never come.
+"""
+
+import asyncio
+from collections import deque
+from typing import Final, Protocol
+
+READ_BYTES: Final = 56 << 10  # what a connection reads at once; also the largest piece that goes on
+HELD_BYTES: Final = 56 << 10  # above this the connection reads no more, and has then read once more at most
+UNSENT_BYTES: Final = 8 << 10  # above this a transport lets nobody write
+_ENOUGH_BYTES: Final = 16 << 10  # a piece worth a write of its own; smaller ones are joined
+_PIECE_BYTES: Final = 50  # what a piece takes beside its content: a body may come in chunks of one byte
+
+
+class Source(Protocol):
+    """The connection that feeds it."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Inflow:
+    """See the module. For one taker.
+
+    Attributes:
+        came_bytes: of the body so far, taken or not.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_failure",
+        "_held_bytes",
+        "_paused",
+        "_pieces",
+        "_source",
+        "_taker",
+        "_touched",
+        "_unwanted",
+        "came_bytes",
+    )
+
+    def __init__(self, source: Source) -> None:
+        self.came_bytes = 0
+        self._source = source
+        self._pieces: deque[bytes] = deque()
+        self._held_bytes = 0  # with what each piece takes
+        self._paused = False
+        self._touched = False  # something of it was taken
+        self._unwanted = False
+        self._ended = False
+        self._failure: Exception | None = None
+        self._taker: asyncio.Future[None] | None = None
+
+    # --- for the connection ---
+
+    def feed(self, piece: bytes) -> None:
+        self.came_bytes += len(piece)
+        if self._unwanted:
+            return
+        self._pieces.append(piece)
+        self._held_bytes += len(piece) + _PIECE_BYTES
+        if self._held_bytes > HELD_BYTES and not self._paused:
+            self._paused = True
+            self._source.pause_reading()
+        if self._taker is not None:
+            self._wake()
+
+    def end(self) -> None:
+        """All of it has come."""
+        self._ended = True
+        if self._taker is not None:
+            self._wake()
+
+    def fail(self, failure: Exception) -> None:
+        """The rest will never come; nothing more is said of a body that has ended."""
+        if self._ended or self._failure is not None:
+            return
+        self._failure = failure
+        if self._taker is not None:
+            self._wake()
+
+    @property
+    def ended(self) -> bool:
+        """All of it has come, taken or not."""
+        return self._ended
+
+    # --- for the taker ---
+
+    @property
+    def exhausted(self) -> bool:
+        """All of it has come and was taken."""
+        return self._ended and not self._pieces
+
+    def take(self) -> bytes | None:
+        """What has come, at most READ_BYTES of it, b"" at the end; None while there is nothing. Raises the failure."""
+        pieces = self._pieces
+        if not pieces:
+            if self._failure is not None:
+                raise self._failure
+            return b"" if self._ended else None
+        self._touched = True
+        piece = pieces.popleft()
+        self._held_bytes -= len(piece) + _PIECE_BYTES
+        if pieces and len(piece) < _ENOUGH_BYTES:
+            piece = self._joined(piece)
+        if self._paused and self._held_bytes <= HELD_BYTES // 2:
+            self._resume()
+        return piece
+
+    def arrival(self) -> asyncio.Future[None]:
+        """Done once `take` has something to say. Another one may be asked for when that was given up."""
+        self._taker = taker = asyncio.get_running_loop().create_future()
+        if self._pieces or self._ended or self._failure is not None:
+            taker.set_result(None)
+        return taker
+
+    async def next(self) -> bytes:
+        """As `take`, once there is something."""
+        while (piece := self.take()) is None:
+            await self.arrival()
+        return piece
+
+    def whole(self) -> bytes | None:
+        """All of it at once, where it has all come and nothing was taken; else None, and nothing is taken."""
+        if not self._ended or self._touched:
+            return None
+        self._touched = True
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._clear()
+        return body
+
+    def discard(self) -> None:
+        """Nobody will take it any more: what comes is counted and dropped, and reading goes on."""
+        self._unwanted = True
+        self._clear()
+
+    def _joined(self, piece: bytes) -> bytes:
+        pieces, joined, size = self._pieces, [piece], len(piece)
+        while pieces and size + len(pieces[0]) <= READ_BYTES:
+            size += len(pieces[0])
+            joined.append(pieces.popleft())
+        self._held_bytes -= size - len(piece) + _PIECE_BYTES * (len(joined) - 1)
+        return b"".join(joined)
+
+    def _clear(self) -> None:
+        self._pieces.clear()
+        self._held_bytes = 0
+        if self._paused:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._paused = False
+        self._source.resume_reading()
+
+    def _wake(self) -> None:
+        taker, self._taker = self._taker, None
+        if taker is not None and not taker.done():
+            taker.set_result(None)
