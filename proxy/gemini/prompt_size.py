@@ -16,6 +16,10 @@ _BYTES_PER_TEXT_TOKEN = 4
 # 400 and 900 bytes a token. Coarse, and the lower end of it.
 _BYTES_PER_MEDIA_TOKEN = 400
 
+_SAYS_IMAGE = frozenset({"image_url", "bytesBase64Encoded", "bytes_base64_encoded"})
+_HOLDS = frozenset({"data", "fileUri", "file_uri", "uri"})
+_OF_A_BLOB = _SAYS_IMAGE | _HOLDS
+
 # Opaque to the model.
 _NOT_TEXT = frozenset({"thoughtSignature", "thought_signature", "continuationToken", "previous_interaction_id"})
 
@@ -35,7 +39,7 @@ def prompt_size(body: dict[str, Any]) -> tuple[int, int]:
         elif isinstance(value, list):
             stack += value
         elif isinstance(value, dict):
-            kind, data = _blob(value)
+            kind, data = (None, None) if _OF_A_BLOB.isdisjoint(value) else _blob(value)
             if kind is None:
                 stack += [item for name, item in value.items() if name not in _NOT_TEXT]
             elif kind == "image":
@@ -54,7 +58,7 @@ def _blob(value: dict[str, Any]) -> tuple[str | None, str | None]:
 
     Native parts and Interactions give a MIME type, OpenAI an `image_url` or a `format`.
     """
-    if "image_url" in value or "bytesBase64Encoded" in value or "bytes_base64_encoded" in value:
+    if not _SAYS_IMAGE.isdisjoint(value):
         return "image", None
     data = value.get("data")
     stored = value.get("fileUri") or value.get("file_uri") or value.get("uri")

@@ -49,6 +49,9 @@ _IMAGE_SIZE: tuple[Path, ...] = (
     ("google", "imageConfig", "imageSize"),
 )
 _MODALITIES: tuple[Path, ...] = ((_CONFIG, "responseModalities"), ("responseModalities",))
+_FORMATS: tuple[Path, ...] = (("responseFormat",),)
+_CONFIG_FORMATS: tuple[Path, ...] = ((_CONFIG, "responseFormat"),)
+_IMAGE_CONFIG: tuple[Path, ...] = ((_CONFIG, "imageConfig"),)
 _SERVICE_TIER: tuple[Path, ...] = (("serviceTier",), (_CONFIG, "serviceTier"))
 
 _VIDEO_SECONDS: tuple[Path, ...] = (("parameters", "durationSeconds"), ("seconds",))
@@ -147,7 +150,15 @@ def as_list(value: Any) -> list[Any]:
 
 
 def _values(body: dict[str, Any], paths: tuple[Path, ...]) -> list[Any]:
+    if _entrances(paths).isdisjoint(body):  # nearly always: most calls say nothing but what they ask the model
+        return []
     return [value for path in paths for value in values_at(body, path) if value is not None]
+
+
+@cache  # of the tables above and no others
+def _entrances(paths: tuple[Path, ...]) -> frozenset[str]:
+    """The names at a body's top that these paths begin with."""
+    return frozenset(spelling for path in paths for spelling in _spellings(path[0]))
 
 
 def _max_output(operation: Operation) -> tuple[Path, ...]:
@@ -162,14 +173,14 @@ def _wants_images(operation: Operation, model: str | None, body: dict[str, Any])
         return bool(model and model.startswith("imagen"))
     if operation.name.lower().startswith(("embed", "batchembed", "asyncbatchembed", "count", "compute")):
         return False
-    formats = values_at(body, ("responseFormat",))
+    formats = _values(body, _FORMATS)
     if any(isinstance(kind, dict) and kind.get("type") == "image" for kind in formats):
         return True
     modalities = [value for value in _values(body, _MODALITIES) if isinstance(value, list) and value]
     if modalities:
         return any(_is_image(modality) for value in modalities for modality in value)
-    formats = values_at(body, (_CONFIG, "responseFormat"))
-    asked = bool(_values(body, ((_CONFIG, "imageConfig"),)))
+    formats = _values(body, _CONFIG_FORMATS)
+    asked = bool(_values(body, _IMAGE_CONFIG))
     asked = asked or any(isinstance(kind, dict) and "image" in kind for kind in formats)
     return asked or bool(model and _IMAGE_MODEL.search(model))
 

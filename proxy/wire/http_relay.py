@@ -10,6 +10,8 @@ import asyncio
 from proxy.endpoint import Endpoint
 from proxy.exchange import Exchange
 from proxy.gemini.credentials import without_credentials
+from proxy.gemini.framings import DIRECT_BYTES
+from proxy.gemini.intent import read_intent
 from proxy.head import RawHeaders, RequestHead, ResponseHead
 from proxy.operation import Intent, Operation
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
@@ -103,6 +105,10 @@ class HttpRelay:
 
     async def read_intent(self) -> Intent:
         self.body.heard_by = None
+        if b"content-encoding" not in self._head.headers.first:
+            whole = self.body.at_once(DIRECT_BYTES)
+            if whole is not None:
+                return read_intent(self._operation, self._head.target, whole)
         hearing = Hearing(self._operation, self._head, self._gear.bounds.spool_bytes)
         if self.body.exists:
             await self.body.read_whole(hearing.hear)
