@@ -61,16 +61,18 @@ class EndpointFailed(Exception):
 
 
 class CallerGone(Exception):
-    """The caller left, or stopped sending its body, before its request was whole. No endpoint is to blame.
+    """The caller left, or stopped sending its body, before its answer began. No endpoint is to blame.
 
     Raised by the relay; plugins let it pass.
 
     Attributes:
         stalled: it is still there, but its body stopped coming; it gets an answer.
         malformed: what it sent in the middle of its body is not HTTP; it gets an answer.
+        sent: its request had gone up whole, and may be running: it left before the answer began.
     """
 
-    def __init__(self, why: str, *, stalled: bool = False, malformed: bool = False) -> None:
+    def __init__(self, why: str, *, stalled: bool = False, malformed: bool = False, sent: bool = False) -> None:
         super().__init__(why)
         self.stalled = stalled
         self.malformed = malformed
+        self.sent = sent

@@ -57,6 +57,7 @@ def make_forward(attempt_once: AttemptNext, clock: Clock) -> ExchangeNext:
                 raise
             except CallerGone as gone:
                 record.error = "caller_gone"
+                record.sent = gone.sent
                 raise exchange.caller_gone(gone) from gone
             else:
                 held = endpoint

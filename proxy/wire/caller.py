@@ -40,6 +40,7 @@ class Caller(Line):
     """
 
     __slots__ = (
+        "_caller_idle_seconds",
         "_door",
         "_ends",
         "_held_back",
@@ -59,6 +60,7 @@ class Caller(Line):
         self._door = door
         self._watch = watch
         self._keepalive_seconds = bounds.keepalive_seconds
+        self._caller_idle_seconds = bounds.caller_idle_seconds
         self._pipeline = Pipeline(self, bounds.header_bytes)
         self._serving: Request | None = None
         self._lingers = False  # all is answered, and what still comes is dropped
@@ -147,8 +149,17 @@ class Caller(Line):
         if self._serving is None and self.deadline > self._watch.now() + seconds:
             self._wait(seconds)
 
+    def force_close(self) -> None:
+        """Once what is unsent has left; that is not waited for for ever."""
+        super().force_close()
+        if self._transport is not None:
+            self._wait(self._caller_idle_seconds)
+
     def run_out(self) -> None:
-        self.force_close()
+        if self._transport is not None and self._transport.is_closing():
+            self._transport.abort()
+        else:
+            self.force_close()
 
     # --- one request after the other ---
 
@@ -191,9 +202,12 @@ class Caller(Line):
         pipeline.waiting.clear()
         if self._held_back:
             self._read_on()
-        if transport.can_write_eof():
-            transport.write_eof()
         self._wait(LINGER_SECONDS)
+        if transport.can_write_eof():
+            try:
+                transport.write_eof()
+            except OSError:  # it has reset the connection, and we are about to be told
+                transport.abort()
 
     def _hold_back(self) -> None:
         """A pipeline: the requests in it wait, and no more are read."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 BACKLOG = 1024  # connections that may wait to be accepted; Linux cuts it to net.core.somaxconn
 HANDSHAKE_SECONDS = 10.0  # of TLS, before a connection counts; asyncio's own limit is 60
-GOODBYE_SECONDS = 2.0  # of TLS, for the caller's close_notify; asyncio's own limit is 30
+GOODBYE_SECONDS = 30.0  # of TLS, for what is unsent, which counts, and then for the caller's close_notify
 SETTLE_SECONDS = 0.05  # for connections that are accepted and have no transport yet
 LAST_CALL_SECONDS = 1.0  # in which an idle connection may bring one more request, to be told that it is the last
 _POLL_SECONDS = 0.02

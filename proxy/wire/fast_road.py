@@ -8,7 +8,7 @@ from typing import Final
 
 from proxy.endpoint import Endpoint
 from proxy.head import RawHeaders
-from proxy.refusal import EndpointFailed
+from proxy.refusal import CallerGone, EndpointFailed
 from proxy.wire.answer import ONE_WRITE
 from proxy.wire.bounds import Bounds
 from proxy.wire.connections import Connections
@@ -72,6 +72,9 @@ class FastRoad:
         connection = connections.take()
         if connection is None:
             connection = await connections.dial(patience)
+        if body.caller_left:
+            connections.keep(connection)  # nothing was asked on it
+            raise CallerGone("it left before anything was sent")
         answer = connection.ask(b"\r\n".join(lines), patience, no_body=method == "HEAD", sent=whole is not None)
         if whole is None:
             body.moved = lambda: patience.extend(self._first_byte_seconds(flex=flex or body.asks_for_flex))
@@ -80,9 +83,12 @@ class FastRoad:
             seconds = self._first_byte_seconds(flex=flex or body.asks_for_flex)
             came = await patience.outlast(answer, seconds, "first_byte_timeout")
         except BaseException as stop:
+            sent = connection.sent and not connection.uploading
             connection.cut()
-            if isinstance(stop, Interrupted) and stop.reason == "first_byte_timeout":
-                raise EndpointFailed("first_byte_timeout", sent=True) from None
+            if isinstance(stop, Interrupted):
+                if stop.reason == "first_byte_timeout":
+                    raise EndpointFailed("first_byte_timeout", sent=True) from None
+                stop.sent = sent
             raise
         if isinstance(came, Exception):
             raise came

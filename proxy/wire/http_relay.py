@@ -87,7 +87,7 @@ class HttpRelay:
         """The caller is gone: read on, or hang up, by the route's policy. May be called by another task."""
         if self._caller_left:
             return
-        self._caller_left = True
+        self._caller_left = self.body.caller_left = True
         if exchange.on_disconnect == "drain" and self._gear.drains.enter():
             loop, seconds = asyncio.get_running_loop(), self._gear.bounds.drain_seconds
             self._drain_timer = loop.call_later(seconds, self._patience.interrupt, "drained_enough")
@@ -122,6 +122,8 @@ class HttpRelay:
             credential = await self._gear.credentials.field_for(endpoint, self._operation)
         except CredentialFailed as error:
             raise EndpointFailed("no_credential", sent=False) from error
+        if self._caller_left:
+            raise CallerGone("it left before anything was sent")
         try:
             answer = await self._gear.pool.send(
                 endpoint,
@@ -133,7 +135,7 @@ class HttpRelay:
                 flex=head.headers.first.get(b"x-vertex-ai-llm-shared-request-type") == b"flex",
             )
         except Interrupted as stop:
-            raise CallerGone(stop.reason) from None
+            raise CallerGone(stop.reason, sent=stop.sent) from None
         if self._answer is not None:
             self._answer.close()
         self._answer = answer
@@ -162,12 +164,12 @@ class HttpRelay:
                 if not self._caller_left:
                     self.reply.whole(status, answer.head.reason, fields, body)
                     self._begun(exchange, status)
-                    if self._request.connection.paused:
-                        await self._wait_for_caller(exchange)
                 if body:
                     meter.feed(body)
-                    if meter.behind:
-                        await meter.catch_up()
+                if not self._caller_left and self._request.connection.paused:
+                    await self._wait_for_caller(exchange)
+                if meter.behind:
+                    await meter.catch_up()
             whole = True
             exchange.outcome = Outcome.CLIENT_GONE if self._caller_left else Outcome.COMPLETED
         except AnswerBroke as broke:
@@ -175,7 +177,7 @@ class HttpRelay:
             of_caller = self.body.failure is not None
             self._break_off(exchange, Outcome.CLIENT_GONE if of_caller else Outcome.UPSTREAM_BROKE, str(broke))
         except Interrupted as stop:
-            upstream = stop.reason == "upstream_idle"
+            upstream = stop.reason == "upstream_idle" and self.body.failure is None
             self._break_off(exchange, Outcome.UPSTREAM_BROKE if upstream else Outcome.CLIENT_GONE, stop.reason)
         finally:
             exchange.usage, exchange.usage_state, error = meter.finish(complete=whole)
@@ -212,10 +214,10 @@ class HttpRelay:
                 break
             if not self._caller_left:
                 reply.send(piece)
-                if connection.paused:
-                    await self._wait_for_caller(exchange)
             exchange.response_bytes += len(piece)
             meter.feed(piece)
+            if not self._caller_left and connection.paused:
+                await self._wait_for_caller(exchange)
             if meter.behind:
                 await meter.catch_up()
             if self._caller_left:

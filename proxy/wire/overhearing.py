@@ -77,6 +77,9 @@ class Hearing:
             await self.hear(piece)
         except (ValueError, Refusal):
             self._deaf = True
+        except asyncio.CancelledError:  # half of it was heard, and will not be heard again
+            self._deaf = True
+            raise
         except Exception:
             self._fail()
 

@@ -15,7 +15,13 @@ T = TypeVar("T")
 
 
 class Interrupted(Exception):
-    """The wait ended for `reason` and not for what was awaited."""
+    """The wait ended for `reason` and not for what was awaited.
+
+    Attributes:
+        sent: said by a road: the request had gone up whole, and may be running.
+    """
+
+    sent = False
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -170,6 +170,7 @@ class PlainRoad:
         except Interrupted as stop:
             if stop.reason == "first_byte_timeout":
                 raise EndpointFailed("first_byte_timeout", sent=True) from None
+            stop.sent = upload.began and upload.upload_complete.done()
             raise
         except aiohttp.ClientConnectorError:
             raise EndpointFailed("connect_failed", sent=False) from None

@@ -31,6 +31,7 @@ class RequestBody:
         asks_for_flex: the word stood in it, so that its answer is waited for longer; a word elsewhere does no harm.
         failure: why the caller's side ended before the body was whole.
         unasked: the caller still waits to be told to send it.
+        caller_left: nothing should be sent any more that was not sent before.
         moved: called for each piece that goes up.
         heard_by: called once for each piece that comes.
     """
@@ -47,6 +48,7 @@ class RequestBody:
         "_spooled_bytes",
         "_watch",
         "asks_for_flex",
+        "caller_left",
         "exists",
         "failure",
         "heard_by",
@@ -63,6 +65,7 @@ class RequestBody:
         self.asks_for_flex = False
         self.failure: CallerGone | None = None
         self.unasked = request.waits_for_100
+        self.caller_left = False
         self.moved: Callable[[], None] | None = None
         self.heard_by: Callable[[bytes], Awaitable[None]] | None = None
         self._request = request
@@ -103,6 +106,8 @@ class RequestBody:
             yield piece
         while piece := await self._next():
             self._keep_some(piece)
+            if self.heard_by is not None:  # kept first: who is cancelled while it listens must not have lost it
+                await self.heard_by(piece)
             self._tell()
             yield piece
 
@@ -134,6 +139,8 @@ class RequestBody:
         while piece := await self._next():
             self._kept.append(piece)
             self._kept_bytes += len(piece)
+            if self.heard_by is not None:
+                await self.heard_by(piece)
         return self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
 
     def let_go(self) -> None:
@@ -171,8 +178,6 @@ class RequestBody:
             self.received += len(piece)
             self.asks_for_flex = self.asks_for_flex or b'"flex"' in piece
             self._ended = not piece
-            if self.heard_by is not None and piece:
-                await self.heard_by(piece)
             return piece
 
     async def _come(self) -> bytes:

@@ -243,8 +243,8 @@ class Upstream(asyncio.BufferedProtocol):
         reason, self._reason = self._reason, b""
         status = self._parser.get_status_code()
         if status < 200:
-            if status == 101:
-                raise BadHead("an upgrade that nobody asked for")
+            if status == 101 or status < 100:
+                raise BadHead("an upgrade that nobody asked for, or no status at all")
             return  # dropped; RFC 9110 section 15.2
         if len(raw) > MOST_FIELDS or self._fed_bytes > self._field_bytes:
             check_fields(raw, self._field_bytes)
@@ -258,6 +258,8 @@ class Upstream(asyncio.BufferedProtocol):
             raise _Stop  # the parser cannot be told that no body follows
 
     def on_body(self, piece: bytes) -> None:
+        if self._waiter is not None:
+            raise _Stop  # a body before the head of the answer: an interim answer has none (RFC 9110 section 15.2)
         self._inflow.feed(piece)
 
     def on_message_complete(self) -> None:

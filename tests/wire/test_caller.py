@@ -1,16 +1,25 @@
 """Callers that leave, stall or speak an older HTTP: what they cost, what they get, what the record says."""
 
 import asyncio
+import gzip
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy import Exchange, ExchangeNext, Outcome, Plugin, UsageState
+from proxy.endpoint import Endpoint
+from proxy.head import RawField
+from proxy.operation import Operation
+from proxy.wire.credentials import Credentials
 from tests.support.gateway import Gateway, gateway, routes
 from tests.support.raw import RawUpstream, Script, answers, raw_upstream, read_message, request_bytes, send_bytes
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
 STREAM = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
 USAGE = (
     b'data: {"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":3,"totalTokenCount":7}}\r\n\r\n'
@@ -294,3 +303,151 @@ async def test_callers_that_come_and_go_leave_nothing_behind(many: Callable[[], 
     await asyncio.sleep(0.05)
     assert len(asyncio.all_tasks()) <= before + 4  # the pooled connections of the script's end
     assert weir.app.public._drains._count == 0
+
+
+class Slow(Credentials):
+    """Asks the test for each credential."""
+
+    asked: asyncio.Event
+    go_on: asyncio.Event
+
+    async def field_for(self, endpoint: Endpoint, operation: Operation) -> RawField | None:
+        Slow.asked.set()
+        await Slow.go_on.wait()
+        return await super().field_for(endpoint, operation)
+
+
+@pytest.mark.parametrize("policy", ["drain", "cancel"])
+async def test_nothing_is_sent_for_a_caller_that_leaves_while_a_token_is_fetched(
+    policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a connection is at hand: a Google token may take ten seconds."""
+    Slow.asked, Slow.go_on = asyncio.Event(), asyncio.Event()
+
+    async def serve(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await upstream.read(reader)
+            writer.write(OK)
+
+    async with raw_upstream(serve) as upstream:
+        async with gateway(tmp_path, routes(upstream.url, route=f'on_disconnect = "{policy}"'), monkeypatch) as weir:
+            await send_bytes(weir.host, weir.port, request_bytes("Content-Length: 1", body=b"x"))
+            public = weir.app.public
+            public._gear = public._gear._replace(credentials=Slow())
+            _, writer = await asyncio.open_connection(weir.host, weir.port)
+            writer.write(request_bytes("Content-Length: 1", body=b"x"))
+            async with asyncio.timeout(60):
+                await Slow.asked.wait()
+                writer.transport.abort()
+                while weir.app.public.connections:
+                    await asyncio.sleep(0.01)
+            Slow.go_on.set()
+            await idle(weir)
+    assert len(upstream.requests) == 1
+    assert [attempt.sent for record in weir.records() for attempt in record.attempts] == [True, False]
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+async def test_counts_in_hand_are_not_lost_with_a_caller_that_takes_nothing(
+    framing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole answer has come; the caller leaves while its last piece waits to be taken, and nobody reads on."""
+    counts = b'"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":5,"totalTokenCount":12}'
+    body = b'{"candidates":[{"content":{"parts":[{"text":"' + b"x" * 50_000 + b'"}]}}],' + counts + b"}"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    length = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    chunks = head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(body) + b"0\r\n\r\n"
+    async with raw_upstream(answers(length if framing == "length" else chunks)) as upstream:
+        async with gateway(tmp_path, routes(upstream.url, route='on_disconnect = "cancel"'), monkeypatch) as weir:
+            with socket.socket() as caller:
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                caller.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(caller, (weir.host, weir.port))
+                async with asyncio.timeout(60):
+                    while not weir.app.public.connections:
+                        await asyncio.sleep(0.01)
+                    (inside,) = weir.app.public._door.inside  # type: ignore[union-attr]
+                    transport: Any = inside._transport  # type: ignore[attr-defined]
+                    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+                    request = request_bytes("Content-Length: 2", target=GENERATE, body=b"{}")
+                    await asyncio.get_running_loop().sock_sendall(caller, request)
+                    while not inside.paused:  # type: ignore[attr-defined]
+                        await asyncio.sleep(0.01)
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+            await idle(weir)
+    (record,) = weir.records()
+    assert record.outcome is Outcome.CLIENT_GONE
+    assert record.usage is not None
+    assert record.usage.total_tokens == 12
+
+
+@pytest.mark.parametrize("road", ["fast", "plain"])
+async def test_what_was_read_while_it_was_listened_to_goes_up_at_the_next_endpoint_too(
+    road: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bill hears a gzipped body in steps; an endpoint that hangs up between two of them must not cost a piece."""
+    gone, body = asyncio.Event(), gzip.compress(b'{"contents":[{"parts":[{"text":"' + b"A" * 30_000_000 + b'"}]}]}')
+    half = len(body) * 2 // 3
+
+    async def hangs_up(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await gone.wait()
+        await asyncio.sleep(0.004)
+
+    async with raw_upstream(hangs_up) as first, raw_upstream(answers(OK)) as second:
+        text = routes(first.url, second.url, server=f'road = "{road}"')
+        async with gateway(tmp_path, text, monkeypatch) as weir:
+            reader, writer = await asyncio.open_connection(weir.host, weir.port)
+            target = "/v1beta/models/gemini-2.5-flash-image:generateContent"
+            writer.write(request_bytes("Transfer-Encoding: chunked", "Content-Encoding: gzip", target=target))
+            await asyncio.sleep(0.05)
+            writer.write(chunk(body[:half]))
+            await writer.drain()
+            gone.set()
+            await asyncio.sleep(0.5)
+            writer.write(chunk(body[half:]) + b"0\r\n\r\n")
+            async with asyncio.timeout(60):
+                answer = await reader.read()
+            writer.close()
+    # Either it failed over with all of the body, or what had gone up forbade that: never with a part of it.
+    assert [got == body for _, got in second.requests] in ([True], [])
+    assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 502 "))
+    (record,) = weir.records()
+    assert record.attempts[0].error == "disconnected"
+
+
+async def test_a_caller_that_takes_nothing_does_not_hold_its_connection_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few KB may stay unsent without a pause: the exchange ends, and the end of the connection waits for them."""
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n" + bytes(4000)
+
+    async def serve(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await upstream.read(reader)
+            writer.write(ok)
+
+    server = 'timeouts = { keepalive = "200ms", caller_idle = "200ms" }'
+    async with (
+        raw_upstream(serve) as upstream,
+        gateway(tmp_path, routes(upstream.url, server=server), monkeypatch) as weir,
+    ):
+        with socket.socket() as caller:
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            caller.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(caller, (weir.host, weir.port))
+            async with asyncio.timeout(60):
+                while not weir.app.public.connections:
+                    await asyncio.sleep(0.01)
+                (inside,) = weir.app.public._door.inside  # type: ignore[union-attr]
+                transport: Any = inside._transport  # type: ignore[attr-defined]
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+                asked = 0
+                while not transport.get_write_buffer_size():
+                    await loop.sock_sendall(caller, request_bytes(method="GET", close=False))
+                    asked += 1
+                    while len(upstream.requests) < asked or weir.app.public.in_flight:
+                        await asyncio.sleep(0)
+                while weir.app.public.connections:
+                    await asyncio.sleep(0.01)

@@ -343,6 +343,9 @@ async def test_a_caller_that_leaves_before_the_head_is_recorded(
                 await left.wait()
     (record,) = weir.records()
     assert (record.outcome, record.model, record.usage) == (Outcome.CLIENT_GONE, "gemini-2.5-flash", None)
+    # It had gone up whole, and may have run: a caller that hangs up in time must not run models for nothing.
+    assert [(attempt.error, attempt.sent) for attempt in record.attempts] == [("caller_gone", True)]
+    assert record.estimate is not None
 
 
 async def test_an_upload_that_breaks_off_is_never_completed_upstream(

@@ -133,6 +133,11 @@ DIFFERENT: dict[str, tuple[bytes, Got | Failed, Got | Failed]] = {
         Got(fields=[(b"A", b"1 2"), LENGTH], length=2),
     ),
     "a space behind a chunk's size": (CHUNKED + b"2 \r\nhi\r\n0\r\n\r\n", BROKE._replace(body=b""), Got()),
+    "1xx with a body": (  # it has none: RFC 9110 section 15.2
+        b"HTTP/1.1 104 Odd\r\nContent-Length: 2\r\n\r\nhi" + OK + b"Content-Length: 2\r\n\r\nhi",
+        BAD,
+        BY_LENGTH,
+    ),
     # a coding that only its field tells of would be lost with the field
     "coded on this hop": (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", BAD, Got()),
     "coded until close": (OK + b"Transfer-Encoding: gzip\r\n\r\nhi", BAD, Got()),
