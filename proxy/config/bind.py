@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -17,6 +17,7 @@ from proxy.units import Bytes, Seconds, Secret
 T = TypeVar("T")
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]+)`")
+_CHOSEN = re.compile(r"Invalid enum value '(?P<word>.*)'", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<key>[^`]+)`")
 
 
@@ -105,17 +106,34 @@ def _in_words(message: str, key: str, shape: type) -> str:
         return f'{place}: unknown key "{unknown["key"]}"' + (f"; known are: {known}" if known else "")
     if missing := _MISSING.match(what):
         return f'{place}: the key "{missing["key"]}" is missing'
+    if (chosen := _CHOSEN.match(what)) and (words := _words_at(shape, path)):
+        return f'{place}: expected one of {words}, found "{chosen["word"]}"'
     return f"{place}: {what[:1].lower()}{what[1:]}".replace("`", '"')
 
 
 def _fields_at(shape: Any, path: str) -> str:
-    """The keys a table may hold, found by walking the struct along msgspec's path."""
+    """The keys that a table may hold."""
+    shape = _type_at(shape, path)
+    if isinstance(shape, type) and issubclass(shape, msgspec.Struct):
+        return ", ".join(field.encode_name for field in msgspec.structs.fields(shape))
+    return ""
+
+
+def _words_at(shape: Any, path: str) -> str:
+    """The words that a setting may be."""
+    shape = _type_at(shape, path)
+    literals = [shape, *get_args(shape)]  # itself, or one of a union
+    return ", ".join(
+        f'"{word}"' for literal in literals if get_origin(literal) is Literal for word in get_args(literal)
+    )
+
+
+def _type_at(shape: Any, path: str) -> Any:
+    """Found by walking the struct along msgspec's path; of a list or a union, the struct in it if there is one."""
     for step in re.findall(r"\.(\w+)|\[[^\]]*\]", path):
         inner = {field.name: field.type for field in msgspec.structs.fields(shape)}.get(step) if step else None
         if step:
             shape = inner
         args = [arg for arg in getattr(shape, "__args__", ()) if isinstance(arg, type) and arg is not type(None)]
         shape = next((arg for arg in args if issubclass(arg, msgspec.Struct)), shape)
-    if isinstance(shape, type) and issubclass(shape, msgspec.Struct):
-        return ", ".join(field.encode_name for field in msgspec.structs.fields(shape))
-    return ""
+    return shape

@@ -152,7 +152,14 @@ BAD: dict[str, tuple[str, str]] = {
         swap("{ concurrent = 4 }", "{ concurrent = 4, requests = 4 }"),
         "expected one of requests, tokens, images, concurrent",
     ),
-    "unknown window": (swap('per = "day"', 'per = "fortnight"'), "teams.studio.limits[0].per: invalid enum value"),
+    "unknown window": (
+        swap('per = "day"', 'per = "fortnight"'),
+        'teams.studio.limits[0].per: expected one of "second", "minute", "hour", "day", "month", found "fortnight"',
+    ),
+    "unknown road": (
+        swap("[server]\n", '[server]\nroad = "slow"\n'),
+        'server.road: expected one of "fast", "plain", found "slow"',
+    ),
     "unknown upstream": (
         swap('upstream = "gemini"', 'upstream = "gemmini"'),
         'routes.gemini.upstream: there is no upstream "gemmini"; there are: gemini',
