@@ -1,6 +1,6 @@
 """What a plugin is, and what it is given.
 
-A plugin wraps the whole exchange, each attempt at an endpoint, or both; it overrides only what it needs,
+A plugin decides before the exchange or an attempt at an endpoint, or wraps them; it overrides only what it needs,
 and what it does not override costs nothing. Bytes never pass through it. Its laws:
 
 - call `call_next` exactly once, or raise `exchange.refuse(...)` (in an attempt: `EndpointFailed`);

@@ -230,7 +230,7 @@ class LiveRelay:
             await self._caller.close(Close(code, told(answer.head.status, refused.body)))
             return
         refused.fields.extend(exchange.reply_headers)
-        self.response = response = RelayedResponse(answer.head, refused.fields, at_once=True)
+        self.response = response = RelayedResponse(answer.head, refused.fields)
         exchange.response_bytes = len(refused.body)
         try:
             await response.prepare(self._request)

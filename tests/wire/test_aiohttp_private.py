@@ -63,7 +63,7 @@ async def test_prepare_headers_is_where_aiohttp_signs_its_answers() -> None:
         return response
 
     async def ours(request: web.BaseRequest) -> web.StreamResponse:
-        response = RelayedResponse(HEAD, CIMultiDict({"Content-Length": "2"}), at_once=True)
+        response = RelayedResponse(HEAD, CIMultiDict({"Content-Length": "2"}))
         await response.prepare(request)
         await response.write_eof(b"ok")
         return response
@@ -75,7 +75,7 @@ async def test_prepare_headers_is_where_aiohttp_signs_its_answers() -> None:
 async def test_what_the_endpoint_signed_stays() -> None:
     async def ours(request: web.BaseRequest) -> web.StreamResponse:
         fields = CIMultiDict({"Server": "ESF", "Content-Type": "text/plain", "Content-Length": "2"})
-        response = RelayedResponse(HEAD, fields, at_once=True)
+        response = RelayedResponse(HEAD, fields)
         await response.prepare(request)
         await response.write_eof(b"ok")
         return response
@@ -91,49 +91,6 @@ async def _names(handler: Handler) -> set[bytes]:
         writer.write(request_bytes(method="GET", close=False))
         head, _ = await read_message(reader)
     return {line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:] if line}
-
-
-# --- StreamResponse._send_headers_immediately ---------------------------------------------------------------
-
-
-class _Writes:
-    """A transport that counts how often it is written to."""
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self.sizes: list[int] = []
-
-    def write(self, data: bytes) -> None:
-        self.sizes.append(len(data))
-        self._transport.write(data)
-
-    def writelines(self, pieces: list[bytes]) -> None:
-        self.sizes.append(sum(map(len, pieces)))
-        self._transport.writelines(pieces)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
-@pytest.mark.parametrize(("at_once", "after_head", "after_body"), [(True, 0, 1), (False, 1, 2)])
-async def test_send_headers_immediately_decides_when_the_head_leaves(
-    at_once: bool, after_head: int, after_body: int
-) -> None:
-    seen: list[int] = []
-
-    async def handler(request: web.BaseRequest) -> web.StreamResponse:
-        request.protocol.transport = writes = _Writes(request.transport)  # type: ignore[assignment]
-        response = RelayedResponse(HEAD, CIMultiDict({"Content-Length": "2"}), at_once=at_once)
-        await response.prepare(request)
-        seen.append(len(writes.sizes))
-        await response.write_eof(b"ok")
-        seen.append(len(writes.sizes))
-        return response
-
-    async with connected(handler) as (reader, writer):
-        writer.write(request_bytes(method="GET", close=False))
-        assert (await read_message(reader))[1] == b"ok"
-    assert seen == [after_head, after_body]
 
 
 # --- Server.__call__, _loop and _kwargs ---------------------------------------------------------------------

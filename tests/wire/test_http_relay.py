@@ -322,8 +322,9 @@ async def test_a_drain_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (record.outcome, record.usage_state) == (Outcome.CLIENT_GONE, UsageState.PARTIAL)
 
 
+@pytest.mark.parametrize("road", ["fast", "plain"])
 async def test_a_caller_that_leaves_before_the_head_is_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    road: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrived, left = asyncio.Event(), asyncio.Event()
 
@@ -334,7 +335,8 @@ async def test_a_caller_that_leaves_before_the_head_is_recorded(
         left.set()
 
     async with raw_upstream(silent) as upstream:
-        async with gateway(tmp_path, routes(upstream.url, route='on_disconnect = "cancel"'), monkeypatch) as weir:
+        text = routes(upstream.url, route='on_disconnect = "cancel"', server=f'road = "{road}"')
+        async with gateway(tmp_path, text, monkeypatch) as weir:
             _, writer = await asyncio.open_connection(weir.host, weir.port)
             writer.write(request_bytes("Content-Length: 1", body=b"x", target=GENERATE))
             async with asyncio.timeout(60):

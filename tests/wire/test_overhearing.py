@@ -304,3 +304,17 @@ limits = [{ tokens = 100_000, per = "day" }]
     assert record.status == status
     assert [body for _, body in upstream.requests] == ([body] if packed else [])
     assert record.model == ("gemini-2.5-flash" if packed else None)
+
+
+async def test_a_body_of_which_half_was_heard_is_not_judged_by_that_half() -> None:
+    """Who listens is cancelled between two steps: what went up whole at the next endpoint would be billed as a part."""
+    packed = gzip.compress(json.dumps({"model": "gemini-2.5-flash", "messages": "A" * 5_000_000}).encode())
+    head = RequestHead("POST", CHAT, Headers([(b"Content-Encoding", b"gzip")]), "")
+    hearing = Hearing(parse_operation("POST", CHAT), head, 1 << 30)
+    listening = asyncio.create_task(hearing.overhear(packed))
+    await asyncio.sleep(0)
+    assert not listening.done()
+    listening.cancel()
+    await asyncio.wait({listening})
+    await hearing.overhear(packed)
+    assert hearing.overheard().model is None

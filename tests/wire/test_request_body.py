@@ -228,3 +228,25 @@ def test_any_split_any_bound_any_break_is_the_same_body(pieces: list[bytes], bou
             assert body.received > bound
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("length", [None, 5])
+async def test_who_is_cancelled_while_the_body_is_listened_to_has_lost_no_piece(length: int | None) -> None:
+    """The bill hears a gzipped body in steps, between which an endpoint may hang up: the next one gets all of it."""
+    body = body_of(b"whole", length=length)
+    heard = asyncio.Event()
+
+    async def never_ends(piece: bytes) -> None:
+        assert piece == b"whole"
+        heard.set()
+        await asyncio.get_running_loop().create_future()
+
+    body.heard_by = never_ends
+    first = asyncio.create_task(all_of(body) if length is None else body.small(10))
+    await heard.wait()
+    first.cancel()
+    await asyncio.wait({first})
+    assert first.cancelled()
+    assert body.replayable
+    body.heard_by = None
+    assert await all_of(body) == b"whole"
