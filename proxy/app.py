@@ -198,10 +198,10 @@ class App:
         request = RequestHead(method, target, Headers(headers), "")
         operation = parse_operation(method, target)
         exchange = Exchange(
-            id=new_id(now),
-            request=request,
-            operation=operation,
-            relay=NoRelay(),
+            new_id(now),
+            request,
+            operation,
+            NoRelay(),
             received_at=now,
             started=self._clock.monotonic(),
             hides_usage=hidden_usage(operation, method, target, request.headers),

@@ -6,9 +6,7 @@ are the `Relay`'s, which the innermost step of the engine drives.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
-
-import msgspec
+from typing import Any, Literal, NamedTuple, Protocol, final
 
 from proxy.endpoint import Endpoint
 from proxy.head import RequestHead, ResponseHead
@@ -21,7 +19,7 @@ from proxy.usage import AttemptRecord, Outcome, Usage, UsageState
 OnDisconnect = Literal["drain", "cancel"]
 
 
-class Exclusion(msgspec.Struct, frozen=True):
+class Exclusion(NamedTuple):
     """Why a candidate is out; for `weir explain` and the logs."""
 
     endpoint: Endpoint
@@ -59,41 +57,97 @@ class Relay(Protocol):
         """Answer by ourselves. Does nothing but cut the connection if a head has gone out already."""
 
 
-class Exchange(msgspec.Struct, kw_only=True, eq=False):
+@final
+class Exchange:
     """One call. Plugins share facts through its fields; nobody keeps state of it elsewhere.
 
     Times: `received_at` is unix seconds; `started`, `first_byte` and `ended` are the clock's monotonic
     seconds, None until they happened.
+
+    Attributes:
+        continuation: of an upload; see `continued`.
+        hides_usage: what would keep its usage from the meter, unless the route allows it.
+        on_disconnect: of the route: read on for the true usage, or hang up.
+        candidates: a plugin may reorder or narrow.
+        reply_headers: added to the head we send.
+        endpoint: whose answer is relayed.
+        status: sent to the caller.
+        outcome: pessimistic: whoever learns better says so.
+        charge: once the exchange has ended and was priced.
+        once: charged once under this name, such as that of a batch whose results were read.
     """
 
-    id: str
-    request: RequestHead
-    operation: Operation
-    relay: Relay
-    received_at: float
-    started: float
-    first_byte: float | None = None
-    ended: float | None = None
-    continuation: Continuation | Refusal | None = None  # of an upload; see `continued`
-    hides_usage: str | None = None  # what would keep its usage from the meter, unless the route allows it
-    route: str | None = None
-    on_disconnect: OnDisconnect = "drain"  # of the route: read on for the true usage, or hang up
-    candidates: list[Endpoint] = []  # a plugin may reorder or narrow
-    exclusions: list[Exclusion] = []
-    principal: Principal | None = None
-    reply_headers: list[tuple[str, str]] = []  # added to the head we send
-    attempts: list[AttemptRecord] = []
-    endpoint: Endpoint | None = None  # whose answer is relayed
-    status: int | None = None  # sent to the caller
-    outcome: Outcome = Outcome.LOST  # pessimistic: whoever learns better says so
-    reason: str | None = None
-    usage: Usage | None = None
-    usage_state: UsageState = UsageState.NONE
-    charge: Charge | None = None  # once the exchange has ended and was priced
-    once: str | None = None  # charged once under this name, such as that of a batch whose results were read
-    response_bytes: int = 0
-    labels: dict[str, str] = {}
-    intent_read: Intent | None = None
+    __slots__ = (
+        "attempts",
+        "candidates",
+        "charge",
+        "continuation",
+        "ended",
+        "endpoint",
+        "exclusions",
+        "first_byte",
+        "hides_usage",
+        "id",
+        "intent_read",
+        "labels",
+        "on_disconnect",
+        "once",
+        "operation",
+        "outcome",
+        "principal",
+        "reason",
+        "received_at",
+        "relay",
+        "reply_headers",
+        "request",
+        "response_bytes",
+        "route",
+        "started",
+        "status",
+        "usage",
+        "usage_state",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        request: RequestHead,
+        operation: Operation,
+        relay: Relay,
+        *,
+        received_at: float,
+        started: float,
+        hides_usage: str | None = None,
+        continuation: Continuation | Refusal | None = None,
+    ) -> None:
+        self.id = id
+        self.request = request
+        self.operation = operation
+        self.relay = relay
+        self.received_at = received_at
+        self.started = started
+        self.first_byte: float | None = None
+        self.ended: float | None = None
+        self.continuation = continuation
+        self.hides_usage = hides_usage
+        self.route: str | None = None
+        self.on_disconnect: OnDisconnect = "drain"
+        self.candidates: list[Endpoint] = []
+        self.exclusions: list[Exclusion] = []
+        self.principal: Principal | None = None
+        self.reply_headers: list[tuple[str, str]] = []
+        self.attempts: list[AttemptRecord] = []
+        self.endpoint: Endpoint | None = None
+        self.status: int | None = None
+        self.outcome: Outcome = Outcome.LOST
+        self.reason: str | None = None
+        self.usage: Usage | None = None
+        self.usage_state: UsageState = UsageState.NONE
+        self.charge: Charge | None = None
+        self.once: str | None = None
+        self.response_bytes = 0
+        self.labels: dict[str, str] = {}
+        self.intent_read: Intent | None = None
 
     def __repr__(self) -> str:
         return f"Exchange({self.id})"  # its head holds a credential
@@ -171,9 +225,13 @@ class Exchange(msgspec.Struct, kw_only=True, eq=False):
         return refusal
 
 
-class Attempt(msgspec.Struct, eq=False):
+@final
+class Attempt:
     """One try at one endpoint. It ends at the response head, the last moment in which another may be tried."""
 
-    exchange: Exchange
-    endpoint: Endpoint
-    record: AttemptRecord
+    __slots__ = ("endpoint", "exchange", "record")
+
+    def __init__(self, exchange: Exchange, endpoint: Endpoint, record: AttemptRecord) -> None:
+        self.exchange = exchange
+        self.endpoint = endpoint
+        self.record = record

@@ -5,13 +5,13 @@ Bytes are kept as they were sent; what reads them decodes. Part of the contract:
 
 from collections.abc import Sequence
 from functools import lru_cache
-
-import msgspec
+from typing import Final, final
 
 RawField = tuple[bytes, bytes]
 RawHeaders = Sequence[RawField]
 
 
+@final
 class Headers:
     """Header fields as they came: order, case and repeats kept; looked up by name without case.
 
@@ -44,13 +44,22 @@ def _folded(name: str) -> bytes:
     return name.lower().encode()
 
 
-class RequestHead(msgspec.Struct, frozen=True):
-    """What the caller sent before its body."""
+@final
+class RequestHead:
+    """What the caller sent before its body.
 
-    method: str
-    target: str  # raw: path and query byte for byte, ASCII
-    headers: Headers
-    peer: str  # the caller's address; never trusted to be more than the last hop
+    Attributes:
+        target: raw: path and query byte for byte, ASCII.
+        peer: the caller's address; never trusted to be more than the last hop.
+    """
+
+    __slots__ = ("headers", "method", "peer", "target")
+
+    def __init__(self, method: str, target: str, headers: Headers, peer: str) -> None:
+        self.method: Final = method
+        self.target: Final = target
+        self.headers: Final = headers
+        self.peer: Final = peer
 
     @property
     def path(self) -> str:
@@ -63,9 +72,13 @@ class RequestHead(msgspec.Struct, frozen=True):
         return self.target.partition("?")[2]
 
 
-class ResponseHead(msgspec.Struct, frozen=True):
+@final
+class ResponseHead:
     """What an endpoint sent before its body."""
 
-    status: int
-    reason: str
-    headers: Headers
+    __slots__ = ("headers", "reason", "status")
+
+    def __init__(self, status: int, reason: str, headers: Headers) -> None:
+        self.status: Final = status
+        self.reason: Final = reason
+        self.headers: Final = headers

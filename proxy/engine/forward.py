@@ -40,14 +40,14 @@ def make_forward(attempt_once: AttemptNext, clock: Clock) -> ExchangeNext:
                 endpoint=endpoint.name, region=endpoint.region, started_ms=_milliseconds(monotonic() - started)
             )
             exchange.attempts.append(record)
+            another = False  # worth a try
             try:
                 head = await attempt_once(Attempt(exchange, endpoint, record))
             except EndpointFailed as error:
                 failure = error
                 record.error = error.reason
                 record.sent = error.sent
-                if not _may_repeat(exchange, error):
-                    break
+                another = _may_repeat(exchange, error)
             except Refusal as refusal:
                 record.error = refusal.reason.lower()
                 exchange.mark(refusal)
@@ -63,10 +63,11 @@ def make_forward(attempt_once: AttemptNext, clock: Clock) -> ExchangeNext:
                 held = endpoint
                 record.status = head.status
                 record.sent = True
-                if head.status < 400 or not _worth_another(exchange, head):
-                    break
+                another = head.status >= 400 and _worth_another(exchange, head)
             finally:
                 record.ended_ms = _milliseconds(monotonic() - started)
+            if not another:
+                break
         if held is None:
             assert failure is not None, "every attempt ends in an answer or a failure"
             raise _no_answer(exchange, failure)

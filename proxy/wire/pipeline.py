@@ -83,7 +83,7 @@ class Pipeline:
         self.over = True
         self.waiting.clear()
         self.receiving = self.behind = None
-        del self._parser  # it holds our methods
+        self._parser = HttpRequestParser(object())  # ours holds our methods
 
     # --- what the parser calls ---
 

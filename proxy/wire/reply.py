@@ -7,7 +7,7 @@ HTTP/1.0, ends with its connection. It invents no field but Date, Connection and
 import time
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 from proxy.head import RawHeaders
 from proxy.wire.request import Request
@@ -93,8 +93,8 @@ class Reply:
 class _Date:
     """The time of day as a field says it, made once a second."""
 
-    second = 0
-    value = b""
+    second: ClassVar = 0
+    value: ClassVar = b""
 
 
 def date_now() -> bytes:

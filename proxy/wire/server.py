@@ -167,17 +167,18 @@ class PublicListener:
     ) -> Exchange:
         now = self._clock.time()
         exchange_id = new_id(now)
-        return Exchange(
-            id=exchange_id,
-            request=head,
-            operation=operation,
-            relay=relay,
+        exchange = Exchange(
+            exchange_id,
+            head,
+            operation,
+            relay,
             received_at=now,
             started=self._clock.monotonic(),
             hides_usage=hidden_usage(operation, head.method, head.target, head.headers),
             continuation=continuation,
-            reply_headers=[("x-weir-exchange", exchange_id)],
         )
+        exchange.reply_headers.append(("x-weir-exchange", exchange_id))
+        return exchange
 
     def _accepted(self, request: Request) -> str:
         if self._cutting:  # nothing that begins now would end

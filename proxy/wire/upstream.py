@@ -203,7 +203,7 @@ class Upstream(asyncio.BufferedProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._break("disconnected")
         self._keeper.lost(self)
-        del self._parser  # it holds our methods
+        self._parser = HttpResponseParser(object())  # ours holds our methods
 
     def pause_writing(self) -> None:
         self._writing_paused = True

@@ -45,10 +45,10 @@ def make_exchange(
     raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
     clock = clock or ManualClock()
     exchange = Exchange(
-        id="x-1",
-        request=RequestHead(method, target, Headers(raw), "127.0.0.1"),
-        operation=operation,
-        relay=relay or ScriptedRelay(),
+        "x-1",
+        RequestHead(method, target, Headers(raw), "127.0.0.1"),
+        operation,
+        relay or ScriptedRelay(),
         received_at=clock.time(),
         started=clock.monotonic(),
     )

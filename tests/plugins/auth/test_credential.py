@@ -1,19 +1,17 @@
 """Where a credential may be, and what two of them mean."""
 
-import msgspec
 import pytest
 
 from plugins.auth.credential import Credential, Problem, find
-from proxy import Headers
-from tests.support import make_exchange
+from proxy import Headers, RequestHead
 
 PATH = "/v1beta/models/gemini-2.5-flash:generateContent"
 
 
 def found(*headers: tuple[str, str], query: str = "") -> Credential | Problem:
-    exchange = make_exchange(target=PATH + (f"?{query}" if query else ""))
+    target = PATH + (f"?{query}" if query else "")
     raw = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers]
-    return find(msgspec.structs.replace(exchange.request, headers=Headers(raw)))
+    return find(RequestHead("POST", target, Headers(raw), "127.0.0.1"))
 
 
 @pytest.mark.parametrize(
