@@ -44,7 +44,7 @@ class RegionalRouting(Plugin):
         principal = exchange.principal
         if principal is None:
             return
-        restricted = self._restricted(principal.team)
+        restricted = self._restricted.of(principal.team)
         if restricted is None:
             message = f"Team {principal.team} is not configured at this gateway."
             raise exchange.refuse(403, message, reason="TEAM_UNKNOWN")

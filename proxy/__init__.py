@@ -15,7 +15,8 @@ from proxy.record import SCHEMA_VERSION, Prices, UsageRecord, put_charge
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 from proxy.scrub import hide_credentials
 from proxy.store import Denied, Grant, Store, Take
-from proxy.team import Limit, Team, Teams, Unit, Window
+from proxy.team import Limit, Team, Unit, Window
+from proxy.teams import Derived, Teams
 from proxy.units import Bytes, Seconds, Secret
 from proxy.usage import AttemptRecord, Outcome, Usage, UsageState
 
@@ -31,6 +32,7 @@ __all__ = [
     "Clock",
     "Continuation",
     "Denied",
+    "Derived",
     "Endpoint",
     "EndpointFailed",
     "Exchange",

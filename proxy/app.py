@@ -28,7 +28,7 @@ from proxy.plugin import Clock, Services
 from proxy.price_file import PriceSheet
 from proxy.refusal import Refusal
 from proxy.stores.memory import MemoryStore
-from proxy.team import Teams
+from proxy.teams import Teams
 from proxy.version import __version__
 from proxy.wire.admin import AdminListener
 from proxy.wire.bounds import Bounds

@@ -21,7 +21,7 @@ from proxy.exchange import Attempt, Exchange
 from proxy.head import Headers, ResponseHead
 from proxy.record import Prices
 from proxy.store import Store
-from proxy.team import Teams
+from proxy.teams import Teams
 
 ExchangeNext = Callable[[Exchange], Awaitable[None]]
 AttemptNext = Callable[[Attempt], Awaitable[ResponseHead]]

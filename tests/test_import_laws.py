@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CONTRACT = {
     *("endpoint", "exchange", "head", "operation", "plugin", "price", "principal", "record", "refusal", "scrub"),
-    *("store", "team", "units", "usage"),
+    *("store", "team", "teams", "units", "usage"),
 }
 ROOMS = {"engine", "gemini", "wire", "config", "stores", "cli", "simulator"}
 

@@ -5,15 +5,17 @@ model cannot be known, a team with a list is refused, since what we do not recog
 Teams without a list cost nothing here: the body is not read for them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import Final, final
 
 from proxy import Exchange, Refusal, Team
 
-_READS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1: they change nothing and run nothing
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1: they change nothing and run nothing
 
-_MAX_PASSED = 256  # a pattern may allow any text a caller thinks of
+_MAX_PASSED: Final = 256  # a pattern may allow any text a caller thinks of
 
 
+@final
 class Access:
     """What one team, by itself and its parents, may use."""
 
@@ -23,23 +25,31 @@ class Access:
         self.restricted = tuple(team for team in lineage if team.models)
         self._passed: set[str] = set()  # models that all of them were found to allow
 
-    async def check(self, exchange: Exchange) -> None:
-        """Raises the 403 of the first team that does not allow what is asked for."""
+    def check(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Raises the 403 of the first team that does not allow what is asked for; at once where the path says it."""
         if not self.restricted:
-            return
+            return None
         operation = exchange.operation
-        models = {operation.model} if operation.model is not None else set()
         if operation.model_in_body:
-            model = (await exchange.intent()).model
-            if model is None:
-                raise _unknown(exchange, self.restricted[0])
-            models.add(model)
-        if not models and (operation.generates or _may_do_anything(exchange)):
+            return self._check_body(exchange)
+        if operation.model is not None:
+            self._check(exchange, {operation.model})
+        elif operation.generates or _may_do_anything(exchange):
             raise _unknown(exchange, self.restricted[0])
-        if not models <= self._passed:
-            self._check(exchange, models)
+        return None
+
+    async def _check_body(self, exchange: Exchange) -> None:
+        model = (await exchange.intent()).model
+        if model is None:
+            raise _unknown(exchange, self.restricted[0])
+        models = {model}
+        if exchange.operation.model is not None:
+            models.add(exchange.operation.model)
+        self._check(exchange, models)
 
     def _check(self, exchange: Exchange, models: set[str]) -> None:
+        if models <= self._passed:
+            return
         for team in self.restricted:
             for model in sorted(models):
                 if not team.allows_model(model):

@@ -7,15 +7,14 @@ before or behind it see two different callers. It judges nothing; `Auth` does.
 
 import re
 from enum import Enum
+from typing import Final, final
 from urllib.parse import unquote_plus
-
-import msgspec
 
 from proxy import RequestHead
 
 # Google's system parameters that carry a credential (Gemini fact 1.8). Google also takes such
 # parameters with a leading "$" (`$alt`), so `$key` is one too.
-QUERY_PARAMETERS = frozenset({"key", "access_token", "oauth_token"})
+QUERY_PARAMETERS: Final = frozenset({"key", "access_token", "oauth_token"})
 
 # RFC 7515 section 7.1. The third part is empty in an unsigned token, which must be refused as the token
 # it claims to be. Team keys have no dots. Possessive: no letter of a key is looked at twice.
@@ -30,15 +29,25 @@ class Problem(Enum):
     SCHEME = "authorization_scheme"  # Basic, `Token auth_tokens/…` of the Live SDK, …
 
 
-class Credential(msgspec.Struct, frozen=True):
+@final
+class Credential:
     """What the caller showed. Its repr hides it: it is a secret until proven wrong."""
 
-    value: str
+    __slots__ = ("value",)
+
+    def __init__(self, value: str) -> None:
+        self.value = value
 
     @property
     def is_token(self) -> bool:
         """True for what looks like a JWT, wherever it came from: SDKs put it in the place of the key."""
         return _JWT.fullmatch(self.value) is not None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Credential) and other.value == self.value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
     def __repr__(self) -> str:
         return "Credential(hidden)"

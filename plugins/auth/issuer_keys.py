@@ -11,7 +11,7 @@ import contextlib
 import json
 import random
 import re
-from typing import Any
+from typing import Any, Final, final
 
 from plugins.auth.key_set import KeySet, PublicKey, parse
 from plugins.auth.settings import Issuer, is_safe
@@ -23,7 +23,7 @@ _MAX_LIFETIME_SECONDS = 3600.0  # a withdrawn key is refused within the hour, wh
 _REFRESH_AT = (0.6, 0.8)  # share of the lifetime; spread, so that several processes do not ask together
 _COOL_DOWN_SECONDS = 30.0  # jose's and PyJWT's
 _MAX_RETRY_SECONDS = 60.0  # first after 1 s as Envoy does, then doubling
-_STALE_SECONDS = 24 * 3600.0  # an outage may last that long; then fail closed
+_STALE_SECONDS: Final = 24 * 3600.0  # an outage may last that long; then fail closed
 
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age=(\d{1,9})(?:$|[,\s])", re.IGNORECASE)
 
@@ -32,12 +32,14 @@ class IssuerUnavailable(Exception):
     """The issuer's keys are not known, so that its tokens can be neither trusted nor called bad."""
 
 
+@final
 class IssuerKeys:
     """The live key set of one issuer."""
 
     def __init__(self, settings: Issuer, services: Services) -> None:
         self.settings = settings
-        self._clock = services.clock
+        self._monotonic = services.clock.monotonic
+        self._sleep = services.clock.sleep
         self._fetch = services.fetch
         self._log = services.log.bind(issuer=settings.issuer)
         self._jwks_url = settings.jwks_url
@@ -72,7 +74,7 @@ class IssuerKeys:
 
     def vouch_for(self, thumbprint: str) -> bool:
         """Whether a key is (still) one of the issuer's, as far as that is known now."""
-        return thumbprint in self._thumbprints and self._clock.monotonic() - self._fetched_at <= _STALE_SECONDS
+        return thumbprint in self._thumbprints and self._age() <= _STALE_SECONDS
 
     async def fitting(self, algorithm: str, kid: str | None) -> tuple[PublicKey, ...]:
         """Keys that may have signed such a token, asking the provider again if none does and it is time."""
@@ -87,7 +89,7 @@ class IssuerKeys:
 
         No memory of bad `kid`s is needed on top: within a cool-down no `kid` at all makes us ask.
         """
-        now = self._clock.monotonic()
+        now = self._monotonic()
         cooling = self._asked_at is not None and now - self._asked_at < _COOL_DOWN_SECONDS
         if cooling and self._flight is None:
             return False
@@ -114,7 +116,7 @@ class IssuerKeys:
         }
 
     def _age(self) -> float:
-        return self._clock.monotonic() - self._fetched_at
+        return self._monotonic() - self._fetched_at
 
     def _landed(self, _: asyncio.Task[None]) -> None:
         self._flight = None
@@ -122,9 +124,9 @@ class IssuerKeys:
     async def _keep(self) -> None:
         while True:
             if self._failures:
-                await self._clock.sleep(min(2.0 ** (self._failures - 1), _MAX_RETRY_SECONDS))
+                await self._sleep(min(2.0 ** (self._failures - 1), _MAX_RETRY_SECONDS))
             else:
-                await self._clock.sleep(self._lifetime_seconds * random.uniform(*_REFRESH_AT))  # noqa: S311 jitter
+                await self._sleep(self._lifetime_seconds * random.uniform(*_REFRESH_AT))  # noqa: S311 jitter
             await self.refresh()
 
     async def _refresh(self) -> None:
@@ -143,7 +145,7 @@ class IssuerKeys:
             self._log.info("issuer_keys_loaded", keys=len(keys.keys), skipped=keys.skipped)
         self._keys = keys
         self._thumbprints = frozenset(key.thumbprint for key in keys.keys)
-        self._fetched_at = self._clock.monotonic()
+        self._fetched_at = self._monotonic()
         self._lifetime_seconds = _lifetime_seconds(answer)
         self._failures = 0
         self._error = None

@@ -8,22 +8,24 @@ once a second at most, in a thread: never on the loop.
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, final
 
 from plugins.auth.keys import Key, KeyState, digest, read
 from proxy import Services
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS: Final = 1.0
 
 _Stamp = tuple[int, int, int]
 
 
+@final
 class Keyring:
     """The keys of one file, by hash."""
 
     def __init__(self, path: Path, services: Services) -> None:
         self._path = path
-        self._clock = services.clock
+        self._monotonic = services.clock.monotonic
+        self._time = services.clock.time
         self._log = services.log
         self._by_hash: dict[str, Key] = {}
         self._stamp: _Stamp | None = None
@@ -33,27 +35,35 @@ class Keyring:
     async def start(self) -> None:
         await self._look()
 
+    def due(self) -> bool:
+        """It is time to look at the file: `known` may be of a file that is no more."""
+        return self._looked_at is None or self._monotonic() - self._looked_at >= _LOOK_SECONDS
+
     async def find(self, credential: str) -> Key | None:
+        """As `known`, of the file as it is now."""
+        if self.due():
+            await self._look()
+        return self.known(credential)
+
+    def known(self, credential: str) -> Key | None:
         """The key, live or not, or None.
 
         Constant-time by construction: what is compared is the SHA-256 of the caller's text, so that the
         time a comparison takes tells of hashes, which nobody can steer towards the stored ones.
         """
-        if self._looked_at is None or self._clock.monotonic() - self._looked_at >= _LOOK_SECONDS:
-            await self._look()
         return self._by_hash.get(digest(credential))
 
     def state(self, key: Key) -> KeyState:
         if key.expires is None and key.revoked is None:
             return "live"  # whatever the time; most are like this
-        return key.state(datetime.fromtimestamp(self._clock.time(), UTC))
+        return key.state(datetime.fromtimestamp(self._time(), UTC))
 
     def status(self) -> dict[str, Any]:
         live = sum(self.state(key) == "live" for key in self._by_hash.values())
         return {"live": live, "known": len(self._by_hash), "last_error": self._error}
 
     async def _look(self) -> None:
-        self._looked_at = self._clock.monotonic()  # first: those who come meanwhile use what is there
+        self._looked_at = self._monotonic()  # first: those who come meanwhile use what is there
         try:
             stamp, keys = await asyncio.to_thread(_read_if_changed, self._path, self._stamp)
         except FileNotFoundError:

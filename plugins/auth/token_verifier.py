@@ -8,10 +8,7 @@ tokens are remembered so that a busy caller costs a hash, not a signature; bad o
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from typing import Any
-
-import msgspec
-from cachetools import FIFOCache
+from typing import Any, Final, final
 
 from plugins.auth.claims import subject_of, team_of
 from plugins.auth.issuer_keys import IssuerKeys
@@ -20,27 +17,38 @@ from plugins.auth.settings import Issuer
 from plugins.auth.token import BadSignature, InvalidToken, Unverified, check_kind, read, verify
 from proxy import Principal, Services
 
-_MAX_REMEMBERED = 4096
+_MAX_REMEMBERED: Final = 4096
 
 _Checked = tuple[dict[str, Any], str]  # claims, and the thumbprint of the key that vouches for them
 
 
-class _Remembered(msgspec.Struct, frozen=True):
-    principal: Principal
-    keys: IssuerKeys
-    thumbprint: str  # of the key that verified it
-    expires_at: float
+@final
+class _Remembered:
+    """A token that was found good: whose it is, and for how long it stays so."""
+
+    __slots__ = ("_expires_at", "_keys", "_thumbprint", "principal")
+
+    def __init__(self, principal: Principal, keys: IssuerKeys, thumbprint: str, expires_at: float) -> None:
+        self.principal = principal
+        self._keys = keys
+        self._thumbprint = thumbprint  # of the key that verified it
+        self._expires_at = expires_at
+
+    def holds(self, now: float) -> bool:
+        """It has not run out, and its key is still the issuer's."""
+        return now < self._expires_at and self._keys.vouch_for(self._thumbprint)
 
 
+@final
 class TokenVerifier:
     """Verifies tokens of the configured issuers."""
 
     def __init__(self, issuers: tuple[Issuer, ...], services: Services) -> None:
-        self._clock = services.clock
+        self._time = services.clock.time
         self._issuers = {issuer.issuer: IssuerKeys(issuer, services) for issuer in issuers}
         # By SHA-256 of the whole token, signature and issuer included: a cache keyed by a part of it let
         # callers become one another (CVE-2026-35030). The one verified longest ago gives way: it runs out first.
-        self._remembered: FIFOCache[bytes, _Remembered] = FIFOCache(_MAX_REMEMBERED)
+        self._remembered: dict[bytes, _Remembered] = {}
         self._verified = 0  # by signature; one that is remembered does not count again
 
     async def start(self) -> None:
@@ -58,7 +66,7 @@ class TokenVerifier:
         remembered = self._remembered.get(digest)
         if remembered is None:
             return None
-        if self._clock.time() < remembered.expires_at and remembered.keys.vouch_for(remembered.thumbprint):
+        if remembered.holds(self._time()):
             return remembered.principal
         del self._remembered[digest]
         return None
@@ -74,7 +82,7 @@ class TokenVerifier:
         claims, thumbprint = await self._check(unverified, keys)
         self._verified += 1
         principal = Principal(subject_of(claims, settings.subject), team_of(claims, settings.team))
-        self._remembered[_digest(token)] = _Remembered(principal, keys, thumbprint, float(claims["exp"]))
+        self._remember(_digest(token), _Remembered(principal, keys, thumbprint, float(claims["exp"])))
         return principal
 
     def status(self) -> dict[str, Any]:
@@ -82,6 +90,12 @@ class TokenVerifier:
             "issuers": [keys.status() for keys in self._issuers.values()],
             "tokens": {"verified": self._verified, "remembered": len(self._remembered)},
         }
+
+    def _remember(self, digest: bytes, remembered: _Remembered) -> None:
+        self._remembered.pop(digest, None)  # so that it stands last
+        if len(self._remembered) >= _MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[digest] = remembered
 
     async def _check(self, unverified: Unverified, keys: IssuerKeys) -> _Checked:
         fitting = await keys.fitting(unverified.algorithm, unverified.kid)
@@ -98,7 +112,7 @@ class TokenVerifier:
     def _try(self, unverified: Unverified, keys: IssuerKeys, fitting: Sequence[PublicKey]) -> _Checked | None:
         for key in fitting:
             try:
-                return verify(unverified, key, keys.settings, self._clock.time()), key.thumbprint
+                return verify(unverified, key, keys.settings, self._time()), key.thumbprint
             except BadSignature:  # the next one may fit
                 continue
         return None

@@ -5,31 +5,31 @@ bytes a token, a model may think past its answer, a stored file may be long. Wha
 and what it was short of is counted then.
 """
 
-from collections.abc import Sequence
+from typing import Final
 
 from plugins.team_quota.plan import Plan
 from proxy import Exchange, Intent, Operation, Take
 
 # Tokens of one image by the size asked for: the dearest current model of each (Gemini fact 4.3). Only for
 # reserving; what is settled is what the answer says.
-_IMAGE_TOKENS = {"512": 747, "1K": 1290, "2K": 1680, "4K": 3767}
+_IMAGE_TOKENS: Final[dict[str, int]] = {"512": 747, "1K": 1290, "2K": 1680, "4K": 3767}
 
 # An answer may hold images that nobody asked for: they are counted, but their limit is no reason to refuse.
 # 2**53 - 1 is the largest integer that a store in another language counts exactly.
-_UNBOUNDED = 2**53 - 1
+_UNBOUNDED: Final = 2**53 - 1
 
 # Methods that run nothing (RFC 9110 section 9.2.1), should their path mean nothing to us.
-_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # In the names of models that draw (Gemini fact 0), whatever a request to them says that it wants.
-_DRAWING = ("image", "banana")
+_DRAWING: Final = ("image", "banana")
 
 
 def depends_on_body(operation: Operation, plan: Plan) -> bool:
-    return operation.generates and bool(plan.tokens or plan.images)
+    return plan.sized and operation.generates
 
 
-def sized_takes(exchange: Exchange, plan: Plan, intent: Intent | None, default_output_tokens: int) -> Sequence[Take]:
+def sized_takes(exchange: Exchange, plan: Plan, intent: Intent | None, default_output_tokens: int) -> list[Take]:
     """What to take of tokens and images; `intent` where it depends on the body."""
     if intent is None:
         return _unread(exchange, plan, default_output_tokens)
@@ -53,8 +53,8 @@ def estimate_tokens(operation: Operation, intent: Intent, default_output_tokens:
     """The tokens to expect. The numbers are the caller's: one below zero must not become a negative reservation."""
     if "embed" in operation.name.lower():
         output = 0  # vectors are not tokens, and some models answer without counts (Gemini fact 4.4)
-    elif intent.max_output_tokens is not None and intent.max_output_tokens > 0:
-        output = intent.max_output_tokens * max(1, intent.candidate_count)
+    elif (bound := intent.max_output_tokens) is not None and bound > 0:
+        output = bound * max(1, intent.candidate_count)
     elif intent.wants_images:
         output = _IMAGE_TOKENS.get(intent.image_size or "1K", _IMAGE_TOKENS["4K"]) * max(1, intent.image_count)
     else:
@@ -62,10 +62,10 @@ def estimate_tokens(operation: Operation, intent: Intent, default_output_tokens:
     return max(0, intent.input_tokens) + output
 
 
-def _unread(exchange: Exchange, plan: Plan, default_output_tokens: int) -> Sequence[Take]:
+def _unread(exchange: Exchange, plan: Plan, default_output_tokens: int) -> list[Take]:
     """What has a name and runs no model takes nothing. What has none may run one: that is not free for it."""
     if exchange.operation.name != "unknown":
-        return ()
+        return []
     tokens = 0 if exchange.request.method in _READS else default_output_tokens
     return [*(rule.take(tokens) for rule in plan.tokens), *(rule.take(0) for rule in plan.images)]
 

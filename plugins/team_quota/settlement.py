@@ -8,30 +8,31 @@
 - No counts: nothing if nothing can have been generated, else the reservation stays.
 """
 
-from collections.abc import Mapping, Sequence
+from typing import Final
 
 from plugins.team_quota.plan import Plan
 from proxy import AttemptRecord, Exchange, Outcome, Take, Usage, UsageState
 
-_NOTHING: Mapping[str, int] = {}
+_NOTHING: Final[dict[str, int]] = {}
+_FINAL: Final = UsageState.FINAL
 
 
-def calls_used(exchange: Exchange, plan: Plan) -> Mapping[str, int]:
+def calls_used(exchange: Exchange, plan: Plan) -> dict[str, int]:
     """What the counters of `plan.calls` are settled with; one that is not there with 0."""
     return plan.called if exchange.attempts else _NOTHING
 
 
-def amounts_used(exchange: Exchange, plan: Plan, takes: Sequence[Take]) -> Mapping[str, int]:
+def amounts_used(exchange: Exchange, plan: Plan, takes: tuple[Take, ...]) -> dict[str, int]:
     """What the counters of tokens and images are settled with; one that is not there with 0."""
     if not exchange.attempts:
         return _NOTHING
     usage = exchange.usage
     if usage is None:
         return _NOTHING if _in_vain(exchange) else {take.counter: take.amount for take in takes}
-    final, tokens = exchange.usage_state is UsageState.FINAL, _total_tokens(usage)
+    final, tokens = exchange.usage_state is _FINAL, _total_tokens(usage)
     amounts: dict[str, int] = {}
     for take in takes:
-        images = plan.rules[take.counter].limit.unit == "images"
+        images = plan.rules[take.counter].unit == "images"
         seen = usage.images if images else tokens
         amounts[take.counter] = seen if final and (images or seen) else max(seen, take.amount)
     return amounts

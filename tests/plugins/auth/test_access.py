@@ -13,12 +13,18 @@ BY_PATH = Operation("generateContent", api="gemini", model="gemini-2.5-flash", g
 IN_BODY = Operation("chat.completions", api="openai", model_in_body=True, generates=True)
 
 
+async def check(access: Access, exchange: Exchange) -> None:
+    waits = access.check(exchange)
+    if waits is not None:
+        await waits
+
+
 async def refusal(
     operation: Operation, *lineage: Team, method: str = "POST", model: str | None = None
 ) -> Refusal | None:
     exchange = make_exchange(ScriptedRelay(intent=Intent(model=model)), operation=operation, method=method)
     try:
-        await Access(lineage).check(exchange)
+        await check(Access(lineage), exchange)
     except Refusal as refused:
         return refused
     return None
@@ -89,24 +95,31 @@ class Unreadable(ScriptedRelay):
 
 
 async def test_a_team_without_a_list_does_not_have_its_body_read() -> None:
-    await Access([FREE]).check(make_exchange(Unreadable(), operation=IN_BODY))
+    await check(Access([FREE]), make_exchange(Unreadable(), operation=IN_BODY))
+
+
+def test_a_model_in_the_path_is_known_without_a_wait() -> None:
+    access = Access([FLASH])
+    assert access.check(make_exchange(Unreadable(), operation=BY_PATH)) is None
+    with pytest.raises(Refusal, match=r"gemini-2\.5-pro"):
+        access.check(make_exchange(Unreadable(), operation=Operation("generateContent", model="gemini-2.5-pro")))
 
 
 async def test_a_body_that_cannot_be_read_is_a_bad_request() -> None:
     exchange: Exchange = make_exchange(Unreadable(), operation=IN_BODY)
     with pytest.raises(Refusal) as refused:
-        await Access([FLASH]).check(exchange)
+        await check(Access([FLASH]), exchange)
     assert refused.value.code == 400
 
 
 async def test_what_passed_once_says_nothing_of_another_model() -> None:
     access = Access([Team("studio", models=("gemini-*",)), FREE])
     for number in range(1000):  # more than are remembered
-        await access.check(make_exchange(operation=Operation("generateContent", model=f"gemini-{number}")))
+        await check(access, make_exchange(operation=Operation("generateContent", model=f"gemini-{number}")))
     for _ in range(2):
-        await access.check(make_exchange(operation=Operation("generateContent", model="gemini-7")))
+        await check(access, make_exchange(operation=Operation("generateContent", model="gemini-7")))
         with pytest.raises(Refusal, match="claude"):
-            await access.check(make_exchange(operation=Operation("generateContent", model="claude")))
+            await check(access, make_exchange(operation=Operation("generateContent", model="claude")))
     both = Operation("countTokens", model="gemini-7", model_in_body=True)
     with pytest.raises(Refusal, match="claude"):
-        await access.check(make_exchange(ScriptedRelay(intent=Intent(model="claude")), operation=both))
+        await check(access, make_exchange(ScriptedRelay(intent=Intent(model="claude")), operation=both))

@@ -17,21 +17,21 @@ def test_what_is_derived_is_made_once_for_each_team_and_again_after_a_reload() -
     teams = Teams({"acme": ACME, "studio": STUDIO})
     made: list[list[str]] = []
 
-    def names(lineage: tuple[Team, ...]) -> list[str]:
+    def names_of(lineage: tuple[Team, ...]) -> list[str]:
         made.append([team.name for team in lineage])
         return made[-1]
 
-    names_of = teams.derive(names)
+    names = teams.derive(names_of)
     assert made == [], "nothing is made before it is asked for"
     for _ in range(2):
-        assert names_of("studio") == ["studio", "acme"]
-        assert names_of("acme") == ["acme"]
-        assert names_of("nobody") is None
+        assert names.of("studio") == ["studio", "acme"]
+        assert names.of("acme") == ["acme"]
+        assert names.of("nobody") is None
     assert made == [["studio", "acme"], ["acme"]]
 
     teams.replace({"studio": Team("studio")})
-    assert names_of("studio") == ["studio"]
-    assert names_of("acme") is None
+    assert names.of("studio") == ["studio"]
+    assert names.of("acme") is None
     teams.replace({"acme": ACME})
-    assert names_of("acme") == ["acme"]
+    assert names.of("acme") == ["acme"]
     assert made == [["studio", "acme"], ["acme"], ["studio"], ["acme"]], "also where the team is what it was"
