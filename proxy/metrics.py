@@ -21,7 +21,7 @@ from prometheus_client.utils import floatToGoString
 
 from proxy.exchange import Exchange
 from proxy.price import Pricing
-from proxy.tally import BUCKETS, Kind, KindTuple, Tally, Times
+from proxy.tally import BUCKETS, Count, Kind, KindTuple, Tally, Times
 from proxy.version import __version__
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -64,8 +64,8 @@ class Metrics(Collector):
         self._turned_away = turned_away
         self._teams, self._models, self._operations = Names(), Names(), Names()
         self._tallies: dict[KindTuple, Tally] = {}
-        self._attempts: dict[tuple[str, str | int | None], int] = defaultdict(int)  # by endpoint and result
-        self._pricing: dict[str | None, int] = dict.fromkeys((*Pricing, None), 0)
+        self._attempts: dict[tuple[str, str | int | None], Count] = {}  # by endpoint and result
+        self._pricing: dict[str | None, Count] = {word: Count() for word in (*Pricing, None)}
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         Gauge("weir_build_info", "The running version.", ["version"], registry=registry).labels(__version__).set(1)
@@ -79,20 +79,27 @@ class Metrics(Collector):
         team = None if principal is None else principal.team
         # A plain tuple, equal to its `Kind`. What was kept for names as they are is bounded, as the names are.
         kind = (exchange.route, team, exchange.model, exchange.operation.name, exchange.outcome, exchange.status)
-        tally = self._tallies.get(kind) or self._tally_of(Kind(*kind), earned=usage is not None)
+        tally = self._tallies.get(kind)
+        if tally is None:
+            tally = self._tally_of(Kind(*kind), earned=usage is not None)
         tally.exchanges += 1
-        if exchange.first_byte is not None:
-            tally.first_byte.add(exchange.first_byte - exchange.started)
-        if exchange.ended is not None:
-            tally.total.add(exchange.ended - exchange.started)
+        started, first_byte, ended = exchange.started, exchange.first_byte, exchange.ended
+        if first_byte is not None:
+            tally.first_byte.add(first_byte - started)
+        if ended is not None:
+            tally.total.add(ended - started)
         for attempt in exchange.attempts:
-            self._attempts[attempt.endpoint, attempt.error or attempt.status] += 1
+            result = (attempt.endpoint, attempt.error or attempt.status)
+            count = self._attempts.get(result)
+            if count is None:
+                count = self._attempts[result] = Count()
+            count.number += 1
         if usage is not None:
             tally.add_usage(usage)
         if charge is None:
-            self._pricing[None] += 1
+            self._pricing[None].number += 1
         else:
-            self._pricing[charge.pricing] += 1
+            self._pricing[charge.pricing].number += 1
             tally.add_charge(charge)
 
     def render(self) -> bytes:
@@ -165,13 +172,13 @@ class Metrics(Collector):
             "weir_pricing",
             "Exchanges by what their amounts rest on; - where no usage log stood around them.",
             ("pricing",),
-            (((word,), count) for word, count in self._pricing.items()),
+            (((word,), count.number) for word, count in self._pricing.items()),
         )
         yield _counter(
             "weir_attempts",
             "Tries at an endpoint; result is the status of its answer, or why there was none.",
             ("endpoint", "result"),
-            self._attempts.copy().items(),
+            ((key, count.number) for key, count in self._attempts.copy().items()),
         )
 
 

@@ -1,43 +1,34 @@
-"""Which endpoints may serve an exchange, and in which order they are tried.
+"""Drops the candidates outside the regions of the principal's team and of its parents, and orders the rest.
 
-An exchange plugin: it drops the candidates outside the regions of the principal's team and of its parents,
-then orders the rest by priority and, within one, by weight. Residency fails closed: where no endpoint is
-left, the answer is a 403, never another region. It asks no endpoint anything and knows nothing of health.
+By priority and, within one, by weight. Residency fails closed: where no endpoint is left, the answer is a 403, never
+another region.
 """
 
 from math import inf
 from operator import attrgetter
 from random import Random
+from typing import Final, final
 
-from proxy import Endpoint, Exchange, NoConfig, Plugin, Refusal, Services, Team
+from proxy import Endpoint, Exchange, Refusal, Team, Teams
 
-_by_priority = attrgetter("priority")
+_by_priority: Final = attrgetter("priority")
 
 
-class RegionalRouting(Plugin):
-    """Residency, then priority, then weight."""
+@final
+class Routing:
+    """The order of one exchange's candidates, drawn anew for each."""
 
-    needs = frozenset({"principal"})
-    provides = frozenset({"residency"})
+    __slots__ = ("_random", "_restricted")
 
-    def __init__(self, config: NoConfig, services: Services, *, random: Random | None = None) -> None:
-        super().__init__(config, services)
-        self._random = random or Random()  # noqa: S311 - spreads load, keeps no secret
-        self._restricted = services.teams.derive(_restricted)
+    def __init__(self, teams: Teams, random: Random) -> None:
+        self._random = random
+        self._restricted = teams.derive(_restricted)
 
-    def before_exchange(self, exchange: Exchange) -> None:
+    def route(self, exchange: Exchange) -> None:
+        """Raises the Refusal of an exchange that no endpoint may serve."""
         self._keep_to_regions(exchange)
-        self._order(exchange)
-
-    async def explain(self, exchange: Exchange) -> list[str]:
-        self._keep_to_regions(exchange)
-        self._order(exchange)
-        within = "in the file's order" if exchange.operation.account_bound else "drawn by weight"
-        return [
-            f"try {place}: {endpoint.name} (region {endpoint.region}, priority {endpoint.priority}, {within}"
-            + (")" if exchange.operation.account_bound else f" {endpoint.weight})")
-            for place, endpoint in enumerate(exchange.candidates, 1)
-        ]
+        if len(exchange.candidates) > 1:
+            self._order(exchange)
 
     def _keep_to_regions(self, exchange: Exchange) -> None:
         """Drop what any team of the lineage may not use. Without a principal no residency is known."""
@@ -67,8 +58,6 @@ class RegionalRouting(Plugin):
 
     def _order(self, exchange: Exchange) -> None:
         candidates = exchange.candidates
-        if len(candidates) < 2:
-            return
         # A file, cache or batch exists in one account only: always look for it in the same order.
         tied = len({endpoint.priority for endpoint in candidates}) < len(candidates)
         key = self._drawn if tied and not exchange.operation.account_bound else _by_priority
