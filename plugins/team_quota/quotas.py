@@ -5,6 +5,8 @@ in flight were short of; checking first and counting afterwards lets all of them
 way, to guess a model's name, or to count what no limit is set for.
 """
 
+from asyncio import gather
+from collections.abc import Awaitable
 from typing import final
 
 from plugins.team_quota.plan import Plan
@@ -66,17 +68,25 @@ class Quotas:
                         answer = await answer
                     sized = _granted(exchange, plan, answer)
             await call_next(exchange)
-        finally:
-            try:
-                if sized is not None:
-                    waits = store.settle(sized, amounts_used(exchange, plan, sized.takes))
-                    if waits is not None:
-                        await waits
-            finally:
-                if calls is not None:
-                    waits = store.settle(calls, calls_used(exchange, plan))
-                    if waits is not None:
-                        await waits
+        except BaseException:  # not `finally`: see docs/decisions/0013
+            waits = self._settle(exchange, plan, calls, sized)
+            if waits is not None:
+                await waits
+            raise
+        waits = self._settle(exchange, plan, calls, sized)
+        if waits is not None:
+            await waits
+
+    def _settle(
+        self, exchange: Exchange, plan: Plan, calls: Grant | None, sized: Grant | None
+    ) -> Awaitable[object] | None:
+        """Give back of each grant what was not used."""
+        store = self._store
+        first = store.settle(sized, amounts_used(exchange, plan, sized.takes)) if sized is not None else None
+        second = store.settle(calls, calls_used(exchange, plan)) if calls is not None else None
+        if first is None or second is None:
+            return second if first is None else first
+        return gather(first, second)
 
 
 def _granted(exchange: Exchange, plan: Plan, answer: Grant | Denied) -> Grant:

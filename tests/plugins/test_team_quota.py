@@ -1,7 +1,10 @@
 """Team quotas: what is reserved, what remains of it, and how a refusal reads."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from plugins.team_quota import TeamQuota
@@ -9,7 +12,9 @@ from proxy import (
     Attempt,
     AttemptRecord,
     CallerGone,
+    Denied,
     Exchange,
+    Grant,
     Intent,
     Limit,
     Operation,
@@ -319,6 +324,69 @@ async def test_a_second_grant_that_is_denied_gives_the_first_back() -> None:
     assert (await bench.used("requests", "minute"), await bench.used("concurrent", None)) == (1, 0)
 
 
+class Elsewhere:
+    """A store that cannot answer at once: the memory store, with a wait before each answer."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+
+    async def take(self, takes: Sequence[Take], lease_seconds: float) -> Grant | Denied:
+        await asyncio.sleep(0)
+        return self.store.take(takes, lease_seconds)
+
+    async def settle(self, grant: Grant, amounts: dict[str, int]) -> None:
+        await asyncio.sleep(0)
+        self.store.settle(grant, amounts)
+
+    async def used(self, take: Take) -> int:
+        return await self.store.used(take)
+
+
+async def test_a_store_that_must_be_waited_for_is() -> None:
+    bench = Bench(PER_MINUTE, CONCURRENT, TOKENS)
+    services = msgspec.structs.replace(bench.services, store=Elsewhere(bench.store))
+    bench.quota = TeamQuota(TeamQuota.Config(), services)
+    relay = ScriptedRelay(intent=Intent(max_output_tokens=500), usage=Usage(total_tokens=321))
+    await bench.run(relay)
+    assert await bench.used("tokens", "minute") == 321
+
+    async def fails(exchange: Exchange) -> None:
+        assert await bench.used("concurrent", None) == 1
+        raise RuntimeError("the rest of the chain failed")
+
+    async def stays(exchange: Exchange) -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    with pytest.raises(RuntimeError, match="the rest"):
+        await bench.quota.around_exchange(make_exchange(relay, team="studio"), fails)
+    running = asyncio.Event()
+    task = asyncio.create_task(bench.quota.around_exchange(make_exchange(relay, team="studio"), stays))
+    await running.wait()
+    assert (await bench.refused(relay)).message.startswith("Team studio has 1 requests under way")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not bench.store._leases
+    await bench.run(relay)
+    assert (await bench.used("requests", "minute"), await bench.used("concurrent", None)) == (2, 0)
+    assert await bench.used("tokens", "minute") == 642
+
+
+@pytest.mark.parametrize("limits", [(PER_MINUTE,), (TOKENS,), (PER_MINUTE, TOKENS), ()])
+async def test_one_exchange_that_fails_says_nothing_of_the_next(limits: tuple[Limit, ...]) -> None:
+    bench = Bench(*limits)
+
+    async def fails(exchange: Exchange) -> None:
+        raise RuntimeError("the rest of the chain failed")
+
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="the rest"):
+            await bench.quota.around_exchange(make_exchange(team="studio"), fails)
+        assert not bench.store._leases
+    await bench.run(ScriptedRelay(usage=Usage(total_tokens=1)))
+
+
 async def test_the_body_is_read_only_for_a_limit_that_depends_on_it() -> None:
     await Bench(PER_MINUTE, CONCURRENT).run(Unreadable())
     await Bench(TOKENS, IMAGES).run(Unreadable(), operation=COUNT)
@@ -365,7 +433,7 @@ async def test_what_has_no_name_and_no_counts_pays_what_an_answer_may_cost(
 async def test_a_team_without_limits_asks_the_store_nothing() -> None:
     bench = Bench()
     await bench.run(Unreadable())
-    assert not bench.store._counters
+    assert bench.store._size() == 0
     assert not bench.store._leases
 
 
