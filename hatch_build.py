@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def compile_into(made: Path, root: str, modules: list[str]) -> None:
     from mypyc.build import mypycify  # noqa: PLC0415
     from setuptools import Distribution  # noqa: PLC0415
 
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        raise SystemExit("nothing can be compiled without Python's headers (on Debian: apt install python3-dev)")
     if shutil.which("cc") is None and importlib.util.find_spec("ziglang") is not None:
         os.environ.setdefault("CC", f"{sys.executable} -m ziglang cc")
     before = Path.cwd()

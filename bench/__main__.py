@@ -20,7 +20,7 @@ from bench import gate, picture, report, results
 from bench.phases import PHASES, chosen
 from bench.results import Results
 from bench.run import measure
-from bench.targets import ROOT, TOOLS, Target, all_targets
+from bench.targets import COMPILED, ROOT, TOOLS, Target, all_targets
 
 _QUICK_PHASES = ("small", "events", "image", "tls", "slow", "held")
 _MARKS = "<!-- bench: written by make bench -->", "<!-- /bench -->"
@@ -40,7 +40,7 @@ def main() -> int:
     phases = chosen(asked.phases or (_QUICK_PHASES if asked.quick else ()))
     rounds, seconds = (asked.rounds or (1 if asked.quick else 3)), (asked.seconds or (1.0 if asked.quick else 2.0))
     found = uvloop.run(measure(_targets(asked.targets), phases, asked.weir, seconds, rounds))
-    partial = asked.quick or asked.targets or asked.phases or asked.weir != ROOT
+    partial = asked.quick or asked.targets or asked.phases or asked.weir != COMPILED
     _write(found, TOOLS / "last")
     print(f"\n{report.whole(found)}")
     if not partial:
@@ -58,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--phases", type=words, default=[], help=f"of {', '.join(PHASES)}")
     parser.add_argument("--rounds", type=int, help="3; 1 with --quick")
     parser.add_argument("--seconds", type=float, help="for each point: 2; 1 with --quick")
-    parser.add_argument("--weir", type=Path, default=ROOT, help="the tree whose gateway is measured: this one")
+    parser.add_argument("--weir", type=Path, default=COMPILED, help="whose gateway is measured: this tree's, compiled")
     parser.add_argument("--quick", action="store_true", help="one round, without the longest phases")
     parser.add_argument("--check", action="store_true", help="the regression gate")
     parser.add_argument("--table", type=Path, metavar="JSON", help="print an earlier run's report")

@@ -26,7 +26,7 @@ from proxy.head import Headers, RawHeaders, RequestHead
 from proxy.metrics import CONTENT_TYPE, Metrics
 from proxy.plugin import Clock, Services
 from proxy.price_file import PriceSheet
-from proxy.refusal import Refusal
+from proxy.runner import Runner
 from proxy.stores.memory import MemoryStore
 from proxy.teams import Teams
 from proxy.version import __version__
@@ -72,8 +72,9 @@ class App:
         self._log = structlog.get_logger("weir")
         self._generations = Generations(self._build(settings, None), self._log)
         self._changing = asyncio.Lock()  # one start, reload or stop at a time
+        runner = Runner(self._generations, self._metrics, self._clock)
         self.public = PublicListener(
-            self.run, self._clock, bounds_of(settings.server), uploads_of(settings.server, self._clock)
+            runner.run, self._clock, bounds_of(settings.server), uploads_of(settings.server, self._clock)
         )
         self.admin = AdminListener(self)
 
@@ -111,18 +112,6 @@ class App:
             await self.admin.stop()
             await self._generations.stop()
             await self._fetcher.stop()
-
-    async def run(self, exchange: Exchange) -> None:
-        """Run one exchange to its end; the public listener's only way in."""
-        try:
-            await self._generations.current.run(exchange)
-        except Refusal as refusal:
-            if exchange.route is None:  # no plugin of any route has written it down
-                self._log.info("no_route", exchange=exchange.id, reason=refusal.reason, path=exchange.request.path)
-            await exchange.relay.refuse(exchange, refusal)
-        finally:
-            exchange.ended = self._clock.monotonic()
-            self._metrics.observe(exchange)
 
     async def reload(self) -> None:
         """Read the routes file again, and the certificate.

@@ -4,44 +4,77 @@ Bytes are kept as they were sent; what reads them decodes. Part of the contract:
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final, final
 
 RawField = tuple[bytes, bytes]
 RawHeaders = Sequence[RawField]
 
+_MOST_FOLDED: Final = 256  # names that are asked for: they stand in the code, ours and plugins'
+
 
 @final
 class Headers:
-    """Header fields as they came: order, case and repeats kept; looked up by name without case.
+    """Header fields as they came: order, case and repeats kept; looked up by name without case."""
 
-    Attributes:
-        first: each name's first value, by the name's lower case.
-    """
-
-    __slots__ = ("first", "raw")
+    __slots__ = ("_first", "raw")
 
     def __init__(self, raw: RawHeaders) -> None:
-        self.raw = raw
-        self.first = {name.lower(): value for name, value in reversed(raw)}
+        self.raw: list[RawField] = raw if isinstance(raw, list) else list(raw)
+        self._first: dict[bytes, bytes] | None = None
+
+    @property
+    def first(self) -> dict[bytes, bytes]:
+        """Each name's first value, by the name's lower case. Made when it is first asked for, and then kept."""
+        first = self._first
+        if first is None:
+            self._first = first = {name.lower(): value for name, value in reversed(self.raw)}
+        return first
 
     def get(self, name: str) -> str | None:
         """The first field of that name, decoded as UTF-8 (undecodable bytes as surrogates)."""
-        value = self.first.get(_folded(name))
+        value = self._value(_folded(name))
         return None if value is None else value.decode("utf-8", "surrogateescape")
 
     def get_all(self, name: str) -> list[str]:
         wanted = _folded(name)
-        if wanted not in self.first:
+        first = self.first
+        if wanted not in first:
             return []
-        if len(self.first) == len(self.raw):  # no name comes twice
-            return [self.first[wanted].decode("utf-8", "surrogateescape")]
+        if len(first) == len(self.raw):  # no name comes twice
+            return [first[wanted].decode("utf-8", "surrogateescape")]
         return [value.decode("utf-8", "surrogateescape") for key, value in self.raw if key.lower() == wanted]
 
+    def with_value(self, at: int, value: bytes) -> "Headers":
+        """The same, but for the value of the field at `at`, whose name comes once."""
+        raw = self.raw.copy()
+        name = raw[at][0]
+        raw[at] = (name, value)
+        headers = Headers(raw)
+        if self._first is not None:
+            headers._first = first = self._first.copy()
+            first[name.lower()] = value
+        return headers
 
-@lru_cache(maxsize=256)
+    def _value(self, wanted: bytes) -> bytes | None:
+        if self._first is not None:
+            return self._first.get(wanted)
+        size = len(wanted)
+        for name, value in self.raw:  # an answer is asked for two or three fields: `first` would cost more
+            if len(name) == size and name.lower() == wanted:
+                return value
+        return None
+
+
+_folds: Final[dict[str, bytes]] = {}
+
+
 def _folded(name: str) -> bytes:
-    return name.lower().encode()
+    folded = _folds.get(name)
+    if folded is None:
+        folded = name.lower().encode()
+        if len(_folds) < _MOST_FOLDED:
+            _folds[name] = folded
+    return folded
 
 
 @final
@@ -64,7 +97,8 @@ class RequestHead:
     @property
     def path(self) -> str:
         """The raw target without its query."""
-        return self.target.partition("?")[0]
+        target = self.target
+        return target.partition("?")[0] if "?" in target else target
 
     @property
     def query(self) -> str:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bench import gate, goals, picture, report, results
 from bench.__main__ import renew
+from bench.callgrind import Profile
 from bench.http1 import Body, chunked, dechunked
 from bench.phases import PHASES
 from bench.results import Measured, Results
@@ -154,6 +155,39 @@ def test_a_plugin_costs_what_it_adds_to_the_same_without_it() -> None:
 
 def limits(at_most: float) -> gate.Limits:
     return gate.Limits(1.15, 1.3, [gate.Limit(CALL, "a small call", "envoy", at_most)])
+
+
+def test_a_profile_is_read_as_callgrind_writes_it() -> None:
+    profile = Profile(
+        """events: Ir
+
+fl=(1) ceval.c
+fn=(1) CPyDef_line___Line___write
+16 5
+cfn=(2) PyObject_Vectorcall
+calls=3 20
+16 60
++1 7
+fn=(2)
+20 30
+cfn=(3) walk'2
+calls=2 40
+* 24
+fn=(3)
+40 4
+cfn=(4) walk
+calls=1 40
+-3 20
+fn=(4)
+40 20
+
+totals: 66
+""".splitlines()
+    )
+    assert profile.total == 66
+    assert profile.own == {"CPyDef_line___Line___write": 12, "PyObject_Vectorcall": 30, "walk": 24}
+    assert profile.whole == {"CPyDef_line___Line___write": 72, "PyObject_Vectorcall": 54, "walk": 24}
+    assert profile.calls == {"PyObject_Vectorcall": 3, "walk": 3}
 
 
 def test_the_gate_judges_the_best_rounds_with_slack() -> None:

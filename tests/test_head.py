@@ -18,3 +18,23 @@ def test_every_field_of_a_name_in_order_and_the_first_of_them(fields: list[tuple
         assert [value.encode("utf-8", "surrogateescape") for value in found] == wanted
         assert headers.get(name) == (found[0] if found else None)
     assert list(headers.raw) == fields
+
+
+@given(FIELDS)
+def test_what_is_looked_up_before_and_after_the_index_was_made_is_the_same(fields: list[tuple[bytes, bytes]]) -> None:
+    scanned, indexed = Headers(fields), Headers(fields)
+    assert indexed.first == {name.lower(): value for name, value in reversed(fields)}
+    for name in ("A", "Host", "x-goog-api-key", "absent"):
+        assert scanned.get(name) == indexed.get(name)
+        assert scanned.get_all(name) == indexed.get_all(name)
+
+
+@given(FIELDS, st.booleans())
+def test_another_value_changes_nothing_else(fields: list[tuple[bytes, bytes]], indexed: bool) -> None:
+    before = Headers([*fields, (b"Content-Length", b"5")])
+    if indexed:
+        assert before.first
+    after = before.with_value(len(fields), b"17")
+    assert after.raw == [*fields, (b"Content-Length", b"17")]
+    assert after.first == Headers(after.raw).first
+    assert (before.raw[-1], before.get("content-length")) == ((b"Content-Length", b"5"), "5")

@@ -1,5 +1,5 @@
-"""The gateway of this tree: with all it does, with nothing on, with each plugin alone, on the plain road, and with two
-workers. The callers hold a JWT, whose key it fetches; the log is written and priced as a user's is.
+"""The gateway of this tree: with all it does, with nothing on, with each plugin alone, not compiled, on the plain road,
+and with two workers. The callers hold a JWT, whose key it fetches; the log is written and priced as a user's is.
 """
 
 import json
@@ -58,6 +58,7 @@ def _weir(
     road: str = "",
     workers: int = 1,
     limits: bool = True,
+    compiled: bool = True,
 ) -> Target:
     def start(place: Place) -> Start:
         file = place.folder / "routes.toml"
@@ -80,7 +81,7 @@ def _weir(
         environment = {
             "BENCH_UPSTREAM_KEY": UPSTREAM_KEY,
             "BENCH_SEAL": "one-seal-for-all-workers-of-a-run",
-            "PYTHONPATH": str(place.weir),
+            "PYTHONPATH": str(place.weir if compiled else ROOT),
         }
         if place.certificate:
             environment["SSL_CERT_FILE"] = str(place.certificate)
@@ -97,6 +98,7 @@ TARGETS = (
     _weir("weir-quota", "weir, auth and team quota", ("auth", "team_quota")),
     _weir("weir-routing", "weir, auth and regional routing", ("auth", "regional_routing")),
     _weir("weir-breaker", "weir, circuit breaker alone", ("circuit_breaker",)),
+    _weir("weir-pure", "weir, all five, not compiled", compiled=False),
     _weir("weir-plain", "weir, all five, plain road", road="plain"),
     # Workers share no counters yet, so that a team with limits is refused: one worker is measured without them too.
     _weir("weir-one", "weir, all five, no limits, one worker", limits=False),

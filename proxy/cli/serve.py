@@ -25,6 +25,7 @@ from proxy.config.bind import ConfigError
 from proxy.config.schema import Settings
 from proxy.config.watch import changes
 from proxy.price_file import price_file
+from proxy.version import COMPILED
 from proxy.wire.door import Sockets
 from proxy.workers import READY, Place, Supervisor
 
@@ -83,7 +84,7 @@ async def _serve(settings: Settings, place: Place | None) -> None:
     host, port = app.public.address
     scheme = "https" if settings.server.tls else "http"
     admin = "{}:{}".format(*app.admin.address)
-    events.info("listening", url=f"{scheme}://{host}:{port}", admin=admin, file=str(settings.file))
+    events.info("listening", url=f"{scheme}://{host}:{port}", admin=admin, file=str(settings.file), compiled=COMPILED)
     with _line(place, stop) if place else nullcontext():
         await stop.wait()
     events.info("stopping", exchanges=app.public.in_flight)

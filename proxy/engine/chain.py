@@ -35,7 +35,7 @@ class _Layer(Generic[What]):
 
 def wrap_exchange(plugins: Sequence[Plugin], innermost: ExchangeNext) -> ExchangeNext:
     layer: _Layer[Exchange] = _Layer("relay")
-    chain = _fenced(layer, lambda exchange, _: innermost(exchange), innermost)
+    chain = _fenced(layer, None, innermost)
     for plugin in reversed(plugins):
         kind = type(plugin)
         if kind.around_exchange is not Plugin.around_exchange:
@@ -57,17 +57,20 @@ def wrap_attempt(plugins: Sequence[Plugin], innermost: AttemptNext) -> AttemptNe
         if kind.before_attempt is not Plugin.before_attempt:
             if layer is None:
                 layer = _Layer("relay")
-                chain = _fenced_attempt(layer, lambda attempt, _: innermost(attempt), innermost)
+                chain = _fenced_attempt(layer, None, innermost)
             layer.ask_first(plugin, plugin.before_attempt)
     return chain
 
 
 def _fenced(
-    layer: _Layer[Exchange], around: Callable[[Exchange, ExchangeNext], Awaitable[None]], call_next: ExchangeNext
+    layer: _Layer[Exchange],
+    around: Callable[[Exchange, ExchangeNext], Awaitable[None]] | None,
+    call_next: ExchangeNext,
 ) -> ExchangeNext:
-    """An unknown exception becomes a 500 where it leaves its layer, so that every outer plugin sees how it ended.
+    """What comes next, with `around` around it if there is one.
 
-    It calls the plugin itself, so that a layer is two coroutines deep and no more.
+    An unknown exception becomes a 500 where it leaves its layer, so that every outer plugin sees how it ended.
+    The plugin is called here itself, so that a layer is two coroutines deep and no more.
     """
     last, befores = layer.name, layer.before
 
@@ -79,7 +82,7 @@ def _fenced(
                 if waits is not None:
                     await waits
             name = last
-            await around(exchange, call_next)
+            await (call_next(exchange) if around is None else around(exchange, call_next))
         except Refusal:
             raise
         except asyncio.CancelledError:  # only a stop that outlasts its time cancels an exchange
@@ -95,7 +98,9 @@ def _fenced(
 
 
 def _fenced_attempt(
-    layer: _Layer[Attempt], around: Callable[[Attempt, AttemptNext], Awaitable[ResponseHead]], call_next: AttemptNext
+    layer: _Layer[Attempt],
+    around: Callable[[Attempt, AttemptNext], Awaitable[ResponseHead]] | None,
+    call_next: AttemptNext,
 ) -> AttemptNext:
     last, befores = layer.name, layer.before
 
@@ -107,7 +112,7 @@ def _fenced_attempt(
                 if waits is not None:
                     await waits
             name = last
-            return await around(attempt, call_next)
+            return await (call_next(attempt) if around is None else around(attempt, call_next))
         except (Refusal, EndpointFailed, CallerGone):
             raise
         except Exception as error:

@@ -7,34 +7,53 @@ its instance, so that circuits, buckets and key caches survive a reload.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, final
 
 from proxy.config.schema import RouteTable, Settings
 from proxy.endpoint import Endpoint
 from proxy.engine.chain import wrap_attempt, wrap_exchange
 from proxy.engine.forward import make_forward
 from proxy.engine.routes import AmbiguousPath, path_matcher
-from proxy.exchange import Attempt, Exchange
+from proxy.exchange import Attempt, Exchange, OnDisconnect
 from proxy.head import ResponseHead
 from proxy.plugin import Clock, ExchangeNext, Plugin, Services
 from proxy.principal import Continuation
 from proxy.refusal import Refusal
 
 # Paths whose route is remembered: models times methods are a hundred or two, the names of files come and go.
-_PATHS = 256
+_PATHS: Final = 256
 
 
-class Route(NamedTuple):
-    """A route of the file, compiled."""
+@final
+class Route:
+    """A route of the file, compiled.
 
-    settings: RouteTable
-    matches: Callable[[str], bool]
-    endpoints: tuple[Endpoint, ...]  # by priority
-    plugins: tuple[Plugin, ...]  # outermost first
-    run: ExchangeNext
+    Attributes:
+        endpoints: by priority.
+        plugins: outermost first.
+        run: through all of them.
+    """
+
+    __slots__ = ("endpoints", "matches", "name", "on_disconnect", "plugins", "run", "settings", "shows_usage")
+
+    def __init__(
+        self,
+        settings: RouteTable,
+        endpoints: list[Endpoint],
+        plugins: tuple[Plugin, ...],
+        run: ExchangeNext,
+    ) -> None:
+        self.settings: Final = settings
+        self.name: Final[str] = settings.name
+        self.on_disconnect: Final[OnDisconnect] = settings.on_disconnect
+        self.shows_usage: Final[bool] = settings.hidden_usage != "allow"
+        self.matches: Final = path_matcher(settings.match)
+        self.endpoints: Final = endpoints
+        self.plugins: Final = plugins
+        self.run: Final = run
 
 
+@final
 class Snapshot:
     """See the module. `plugins` holds the instances by table name."""
 
@@ -42,28 +61,36 @@ class Snapshot:
         self.settings = settings
         self.plugins = plugins
         self.routes = tuple(_compile(table, settings, plugins, clock) for table in settings.routes)
-        self._route_of = lru_cache(maxsize=_PATHS)(_finder(self.routes))
+        self._route_of: dict[str, Route] = {}  # by path
         self._in_flight = 0
         self._idle: asyncio.Event | None = None  # set once nothing runs any more, where somebody waits for that
 
     def assign_route(self, exchange: Exchange) -> Route:
         """Find the exchange's route and give the exchange what it says. Raises Refusal."""
+        path = exchange.request.path
+        route = self._route_of.get(path) or self._find_route(exchange, path)
+        exchange.route = route.name
+        exchange.on_disconnect = route.on_disconnect
+        if not route.shows_usage:
+            exchange.hides_usage = None
+        exchange.candidates = route.endpoints.copy()
+        if exchange.continuation is not None and isinstance(exchange.continuation, Continuation):
+            _keep_to_endpoint(exchange, exchange.continuation.endpoint)
+        return route
+
+    def _find_route(self, exchange: Exchange, path: str) -> Route:
+        """The first that takes the path, which is then remembered. Raises Refusal."""
         try:
-            route = self._route_of(exchange.request.path)
+            for route in self.routes:
+                if route.matches(path):
+                    if len(self._route_of) >= _PATHS:
+                        self._route_of.clear()
+                    self._route_of[path] = route
+                    return route
         except AmbiguousPath:
             message = "The path means something else than it spells; send it without dot segments and needless escapes."
             raise exchange.refuse(400, message, reason="AMBIGUOUS_PATH") from None
-        if route is None:
-            raise exchange.refuse(404, "No route of this gateway takes this path.", reason="NO_ROUTE")
-        settings = route.settings
-        exchange.route = settings.name
-        exchange.on_disconnect = settings.on_disconnect
-        if settings.hidden_usage == "allow":
-            exchange.hides_usage = None
-        exchange.candidates = list(route.endpoints)
-        if isinstance(exchange.continuation, Continuation):
-            _keep_to_endpoint(exchange, exchange.continuation.endpoint)
-        return route
+        raise exchange.refuse(404, "No route of this gateway takes this path.", reason="NO_ROUTE")
 
     async def run(self, exchange: Exchange) -> None:
         """Run one exchange through its route. Raises Refusal for every end that needs an answer of ours."""
@@ -105,11 +132,6 @@ def build_plugins(
     return plugins
 
 
-def _finder(routes: tuple[Route, ...]) -> Callable[[str], Route | None]:
-    """The first route that takes a path. Raises AmbiguousPath."""
-    return lambda path: next((route for route in routes if route.matches(path)), None)
-
-
 def _keep_to_endpoint(exchange: Exchange, name: str) -> None:
     """An upload goes on where it began. Refused once the plugins run, so that there is a record of it."""
     exchange.narrow(
@@ -123,13 +145,8 @@ def _keep_to_endpoint(exchange: Exchange, name: str) -> None:
 def _compile(table: RouteTable, settings: Settings, plugins: dict[str, Plugin], clock: Clock) -> Route:
     ordered = tuple(plugins[name] for name in table.plugins)
     forward = make_forward(wrap_attempt(ordered, _open), clock)
-    return Route(
-        table,
-        path_matcher(table.match),
-        tuple(sorted(settings.upstreams[table.upstream], key=lambda endpoint: endpoint.priority)),
-        ordered,
-        wrap_exchange(ordered, forward),
-    )
+    endpoints = sorted(settings.upstreams[table.upstream], key=lambda endpoint: endpoint.priority)
+    return Route(table, endpoints, ordered, wrap_exchange(ordered, forward))
 
 
 def _open(attempt: Attempt) -> Awaitable[ResponseHead]:

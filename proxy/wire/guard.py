@@ -5,7 +5,6 @@ rest (bad lengths and chunks, line feeds alone, control characters).
 """
 
 import re
-from functools import lru_cache
 from typing import Final
 
 from aiohttp import http_parser
@@ -16,7 +15,6 @@ from proxy.wire.request import Request
 MAX_HEADERS: Final = 128
 TOO_MANY: Final = f"There are more than {MAX_HEADERS} headers."
 NOT_HTTP: Final = "The request is not well-formed HTTP."
-_VERSIONS: Final = frozenset({"1.1", "1.0"})
 # Two of one kind are read differently by two readers, and a plugin's decision would hold for one of them. The first
 # two say where the body ends, Host who is meant, the next two what the body is; the last four no client doubles. Others
 # may be: google-genai 1.60, 1.75 and 2.0.1 send User-Agent twice on Interactions calls (Gemini fact 2.7).
@@ -62,11 +60,12 @@ def accepted_target(request: Request) -> str:
         raise Rejected(431, TOO_MANY, "HEADER")
     if len(first) != fields:
         _check_repeats(headers.raw)
-    if request.version not in _VERSIONS:
+    version, method = request.version, request.method
+    if version not in ("1.1", "1.0"):
         raise Rejected(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.", "HTTP_VERSION")
-    if request.method in {"TRACE", "CONNECT"}:
+    if method in ("TRACE", "CONNECT"):
         # RFC 9110 section 9.3.8: TRACE would reflect the credential that we put in.
-        raise Rejected(405, f"{request.method} is not forwarded.", "METHOD")
+        raise Rejected(405, f"{method} is not forwarded.", "METHOD")
     if b"x-http-method-override" in first:
         # Google would take this method for the request's; the plugins have decided by the other.
         raise Rejected(400, "X-HTTP-Method-Override is not accepted; send the method itself.", "METHOD")
@@ -75,9 +74,9 @@ def accepted_target(request: Request) -> str:
     # Never used to decide anything; refused when odd, lest something behind us decides by it.
     host = first.get(b"host")
     if host is None:
-        if request.version == "1.1":  # RFC 9112 section 3.2
+        if version == "1.1":  # RFC 9112 section 3.2
             raise Rejected(400, NOT_HTTP, "HTTP")
-    elif not _names_a_host(host):
+    elif host not in _hosts and not _names_a_host(host):
         raise Rejected(400, "The Host header is missing or malformed.", "HOST")
     if b"expect" in first and first[b"expect"].lower() != b"100-continue":
         raise _bad_expectation()
@@ -107,9 +106,16 @@ def _check_framing(request: Request) -> None:
         raise Rejected(501, "The only transfer coding understood here is chunked.", "FRAMING")
 
 
-@lru_cache(maxsize=64)
+_MOST_HOSTS: Final = 64
+_hosts: Final[set[bytes]] = set()  # that were found to name one
+
+
 def _names_a_host(value: bytes) -> bool:
-    return _HOST.fullmatch(value) is not None
+    if _HOST.fullmatch(value) is None:
+        return False
+    if len(_hosts) < _MOST_HOSTS:
+        _hosts.add(value)
+    return True
 
 
 def _bad_expectation() -> Rejected:

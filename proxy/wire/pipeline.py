@@ -2,6 +2,7 @@
 
 `caller.py` feeds it. llhttp parses, by way of httptools, and calls the `on_...` methods: it is strict, but keeps no
 bounds, so that they are kept here. What is no HTTP never becomes a request, and nothing of it is echoed or logged.
+Between two messages a head that is familiar takes a shorter way, and so does its body: past the parser.
 """
 
 import logging
@@ -12,12 +13,14 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 
 from proxy.head import Headers
 from proxy.refusal import Refusal
+from proxy.wire.familiar import FamiliarHead, learned
 from proxy.wire.guard import MAX_HEADERS, NOT_HTTP, TOO_MANY
 from proxy.wire.handshake import is_handshake
 from proxy.wire.inflow import Inflow, Source
-from proxy.wire.request import Connection, Malformed, Request
+from proxy.wire.request import Connection, Malformed, Request, familiar_request
 
 _HEAD_FIELDS: Final = 4  # of the largest size that a head may have in all; nginx's large_client_header_buffers
+_TRIES: Final = 3  # at learning a head, where none came again: to a caller that never repeats itself it is of no use
 _MOST_WAITING: Final = 100  # requests; what comes behind them may be sent again (RFC 9112 section 9.3.2)
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _log = logging.getLogger("proxy.wire")
@@ -39,13 +42,17 @@ class Pipeline:
     """
 
     __slots__ = (
+        "_between",
+        "_familiar",
         "_fields",
         "_line",
         "_most",
+        "_owed_bytes",
         "_parser",
         "_progress",
         "_stalled",
         "_target",
+        "_tries",
         "behind",
         "over",
         "receiving",
@@ -66,15 +73,32 @@ class Pipeline:
         self._fields: list[tuple[bytes, bytes]] = []
         self._progress = (0, 0)  # which head or body comes, and how much of it had come at the last look
         self._stalled = 0  # bytes since then that brought it no further; 0 between requests
+        self._between = True  # the parser waits for the first byte of a message
+        self._familiar: FamiliarHead | None = None
+        self._tries = _TRIES
+        self._owed_bytes = 0  # still to come of a body that the parser knows nothing of
 
     def feed(self, data: memoryview) -> None:
         """Keeps nothing of `data` itself."""
         if self.over:
             return
+        between, before = self._between, len(self.waiting)
+        taken = 0
+        if self._owed_bytes:
+            taken = self._take_owed(data)
+        elif between and self._familiar is not None:
+            taken = self._recognise(self._familiar, data)
+        if taken:
+            if taken == len(data):
+                return
+            data = data[taken:]
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as stop:
             self._stopped(stop, data)
+        else:
+            if between and not taken and self._tries and len(self.waiting) == before + 1:
+                self._learn(self.waiting[before], data.tobytes())
         if self._target or self._stalled or self.receiving is not None or len(data) > self._most:
             self._check_bounds(len(data))
 
@@ -82,10 +106,13 @@ class Pipeline:
         """Nothing more will come."""
         self.over = True
         self.waiting.clear()
-        self.receiving = self.behind = None
+        self.receiving = self.behind = self._familiar = None
         self._parser = HttpRequestParser(object())  # ours holds our methods
 
     # --- what the parser calls ---
+
+    def on_message_begin(self) -> None:
+        self._between = False
 
     def on_url(self, piece: bytes) -> None:
         self._target += piece
@@ -120,10 +147,56 @@ class Pipeline:
         self.receiving.body.feed(piece)
 
     def on_message_complete(self) -> None:
-        assert self.receiving is not None
-        self.receiving.body.end()
+        request = self.receiving
+        assert request is not None
+        request.body.end()
         self.receiving = None
+        self._between = request.keep_alive  # else it waits for nothing more
         self._fields.clear()  # trailers
+
+    # --- past the parser ---
+
+    def _learn(self, request: Request, data: bytes) -> None:
+        """Its head begins `data`, and was all that began in it."""
+        if request.keep_alive and data.startswith(request.method.encode()):
+            self._tries -= 1
+            headers = request.headers
+            request.familiar = learned(data, request.method, request.target, request.version, headers)
+            self._familiar = request.familiar
+
+    def _recognise(self, familiar: FamiliarHead, data: memoryview) -> int:
+        """How much of `data` is the familiar head, once more, with what came of its body; 0 if that is another."""
+        came = data.tobytes()
+        end = familiar.end_in(came)
+        if not end:
+            return 0
+        self._tries = _TRIES
+        body = Inflow(self._line)
+        request = familiar_request(self._line, familiar, body)
+        self.waiting.append(request)
+        owed = familiar.length or 0
+        piece = came[end : end + owed]
+        if piece:
+            body.feed(piece)
+        self._owed_bytes = owed - len(piece)
+        if self._owed_bytes:
+            self.receiving = request
+        else:
+            body.end()
+        return end + len(piece)
+
+    def _take_owed(self, data: memoryview) -> int:
+        """How much of `data` is of the body."""
+        request = self.receiving
+        assert request is not None
+        owed = self._owed_bytes
+        piece = (data if len(data) <= owed else data[:owed]).tobytes()
+        request.body.feed(piece)
+        self._owed_bytes = owed - len(piece)
+        if not self._owed_bytes:
+            request.body.end()
+            self.receiving = None
+        return len(piece)
 
     # --- where it goes no further ---
 

@@ -6,14 +6,13 @@ HTTP/1.0, ends with its connection. It invents no field but Date, Connection and
 
 import time
 from email.utils import formatdate
-from functools import lru_cache
-from typing import ClassVar, Final
+from typing import Final
 
 from proxy.head import RawHeaders
 from proxy.wire.request import Request
 
 _JOINED_BYTES: Final = 16 << 10  # a chunk up to this is copied into one piece with its size
-_field_line = b": ".join
+_MOST_LINES: Final = 256  # status lines that are kept
 
 
 class Reply:
@@ -42,7 +41,10 @@ class Reply:
         connection = request.connection
         self.keep_alive = request.keep_alive and not connection.last_call
         self.begun = self.ended = True
-        connection.write(b"".join((*self._head(status, reason, fields), b"\r\n\r\n", body)))
+        lines = self._head(status, reason, fields)
+        lines.append(b"")
+        lines.append(body)
+        connection.write(b"\r\n".join(lines))
 
     def begin(self, status: int, reason: str, fields: RawHeaders) -> None:
         """The head alone; `send` and `end` follow. Chunked unless `fields` declare a length, or nothing can follow."""
@@ -50,14 +52,16 @@ class Reply:
         connection = request.connection
         self.keep_alive = request.keep_alive and not connection.last_call
         self.begun = True
-        framing = b"\r\n\r\n"
         if request.method != "HEAD" and status not in (204, 304) and not _has(fields, b"content-length"):
             if request.version == "1.0":
                 self.keep_alive = False  # only the end of the connection can end it
             else:
                 self._chunked = True
-                framing = b"\r\nTransfer-Encoding: chunked\r\n\r\n"
-        connection.write(b"".join((*self._head(status, reason, fields), framing)))
+        lines = self._head(status, reason, fields)
+        if self._chunked:
+            lines.append(b"Transfer-Encoding: chunked")
+        lines.append(b"\r\n")
+        connection.write(b"\r\n".join(lines))
 
     def send(self, piece: bytes) -> None:
         """A piece of the body, not empty."""
@@ -75,43 +79,65 @@ class Reply:
         if self._chunked:
             self._request.connection.write(b"0\r\n\r\n")
 
-    def _head(self, status: int, reason: str, fields: RawHeaders) -> tuple[bytes, bytes]:
-        """Without its last line end: the endpoint's part, and ours."""
-        version = self._request.version
-        head = b"\r\n".join((_status_line(version, status, reason), *map(_field_line, fields)))
-        ours = b""
-        if b"\r\nDate: " not in head and not _has(fields, b"date"):
-            ours = b"\r\nDate: " + date_now()
+    def _head(self, status: int, reason: str, fields: RawHeaders) -> list[bytes]:
+        """Its lines: the endpoint's, then ours."""
+        http_10 = self._request.version == "1.0"
+        lines = [_status_line(http_10, status, reason)]
+        dated = False
+        for name, value in fields:
+            lines.append(name + b": " + value)
+            if not dated and len(name) == 4 and name.lower() == b"date":
+                dated = True
+        if not dated:
+            lines.append(b"Date: " + date_now())
         if self.keep_alive:
-            if version == "1.0":
-                ours += b"\r\nConnection: keep-alive"
-        elif version != "1.0":
-            ours += b"\r\nConnection: close"
-        return head, ours
+            if http_10:
+                lines.append(b"Connection: keep-alive")
+        elif not http_10:
+            lines.append(b"Connection: close")
+        return lines
 
 
 class _Date:
     """The time of day as a field says it, made once a second."""
 
-    second: ClassVar = 0
-    value: ClassVar = b""
+    __slots__ = ("second", "value")
+
+    def __init__(self) -> None:
+        self.second = 0
+        self.value = b""
+
+
+_date: Final = _Date()
 
 
 def date_now() -> bytes:
     """The value of a Date field: RFC 9110 section 6.6.1."""
     second = int(time.time())
-    if second != _Date.second:
-        _Date.second, _Date.value = second, formatdate(second, usegmt=True).encode()
-    return _Date.value
+    if second != _date.second:
+        _date.second, _date.value = second, formatdate(second, usegmt=True).encode()
+    return _date.value
 
 
-@lru_cache(maxsize=256)
-def _status_line(version: str, status: int, reason: str) -> bytes:
-    # A request of a version that is not spoken here is told so in ours.
-    version = "1.0" if version == "1.0" else "1.1"
-    return f"HTTP/{version} {status} {reason}".encode("utf-8", "surrogateescape")
+_lines: Final[dict[int, tuple[str, bytes]]] = {}  # by status, with the reason that it had
+
+
+def _status_line(http_10: bool, status: int, reason: str) -> bytes:
+    """A request of a version that is not spoken here is told so in ours."""
+    kept = _lines.get(status)
+    if kept is not None and kept[0] == reason and not http_10:
+        return kept[1]
+    version = "1.0" if http_10 else "1.1"
+    line = f"HTTP/{version} {status} {reason}".encode("utf-8", "surrogateescape")
+    if not http_10 and (kept is not None or len(_lines) < _MOST_LINES):
+        _lines[status] = reason, line
+    return line
 
 
 def _has(fields: RawHeaders, wanted: bytes) -> bool:
     """`wanted` in lower case."""
-    return wanted in [name.lower() for name, _ in fields]
+    size = len(wanted)
+    for name, _ in fields:  # noqa: SIM110  # compiled, `any` makes a list
+        if len(name) == size and name.lower() == wanted:
+            return True
+    return False

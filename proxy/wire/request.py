@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from proxy.head import Headers
+from proxy.wire.familiar import FamiliarHead
 from proxy.wire.inflow import Inflow
 
 
@@ -60,11 +61,13 @@ class Request:
         length: the body's declared length in bytes; None when it comes chunked, or there is none.
         keep_alive: the caller wants, and its version allows, another request on this connection.
         waits_for_100: the caller sends its body only after 100 Continue (RFC 9110 section 10.1.1).
+        familiar: what its head shares with others of its connection.
     """
 
     __slots__ = (
         "body",
         "connection",
+        "familiar",
         "has_body",
         "headers",
         "keep_alive",
@@ -99,3 +102,23 @@ class Request:
         self.length = length
         self.keep_alive = keep_alive
         self.waits_for_100 = waits_for_100
+        self.familiar: FamiliarHead | None = None
+
+
+def familiar_request(connection: Connection, familiar: FamiliarHead, body: Inflow) -> Request:
+    """One whose head is the familiar one once more."""
+    length = familiar.length
+    request = Request(
+        connection,
+        familiar.method,
+        familiar.target,
+        familiar.version,
+        familiar.headers,
+        body,
+        has_body=length is not None,
+        length=length,
+        keep_alive=True,
+        waits_for_100=False,
+    )
+    request.familiar = familiar
+    return request

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -23,16 +24,17 @@ class Watched(Protocol):
 class Watch:
     """See the module. Of one loop."""
 
-    __slots__ = ("_loop", "_rings_at", "_timer", "_watched")
+    __slots__ = ("_loop", "_rings_at", "_time", "_timer", "_watched")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._time: Callable[[], float] = self._loop.time
         self._watched: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = float("inf")
 
     def now(self) -> float:
-        return self._loop.time()
+        return self._time()
 
     def add(self, watched: Watched) -> None:
         self._watched.add(watched)
@@ -58,7 +60,7 @@ class Watch:
     def _ring(self) -> None:
         self._timer = None
         self._rings_at = float("inf")
-        now = self._loop.time()
+        now = self._time()
         over = [watched for watched in self._watched if watched.deadline <= now]
         self._watched.difference_update(over)
         for watched in over:
