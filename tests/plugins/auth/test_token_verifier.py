@@ -59,6 +59,16 @@ async def test_a_bad_token_is_not_remembered() -> None:
         assert await counted(gateway) == {"verified": 0, "remembered": 0}
 
 
+async def test_as_many_are_remembered_as_may_be_and_the_oldest_gives_way() -> None:
+    async with Gateway() as gateway:
+        tokens = [gateway.token(email=f"{number}@example.com") for number in range(4097)]
+        for token in tokens:
+            await gateway.auth._tokens.verify(token)
+        assert await counted(gateway) == {"verified": 4097, "remembered": 4096}
+        recalled = [gateway.auth._tokens.recall(token) for token in tokens[:2]]
+        assert [principal and principal.subject for principal in recalled] == [None, "1@example.com"]
+
+
 async def test_remembered_no_longer_than_it_is_good() -> None:
     async with Gateway() as gateway:
         token = gateway.token()
