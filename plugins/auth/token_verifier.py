@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final, final
 
+from cachetools import FIFOCache
+
 from plugins.auth.claims import subject_of, team_of
 from plugins.auth.issuer_keys import IssuerKeys
 from plugins.auth.key_set import PublicKey
@@ -48,7 +50,7 @@ class TokenVerifier:
         self._issuers = {issuer.issuer: IssuerKeys(issuer, services) for issuer in issuers}
         # By SHA-256 of the whole token, signature and issuer included: a cache keyed by a part of it let
         # callers become one another (CVE-2026-35030). The one verified longest ago gives way: it runs out first.
-        self._remembered: dict[bytes, _Remembered] = {}
+        self._remembered: FIFOCache[bytes, _Remembered] = FIFOCache(_MAX_REMEMBERED)
         self._verified = 0  # by signature; one that is remembered does not count again
 
     async def start(self) -> None:
@@ -82,7 +84,7 @@ class TokenVerifier:
         claims, thumbprint = await self._check(unverified, keys)
         self._verified += 1
         principal = Principal(subject_of(claims, settings.subject), team_of(claims, settings.team))
-        self._remember(_digest(token), _Remembered(principal, keys, thumbprint, float(claims["exp"])))
+        self._remembered[_digest(token)] = _Remembered(principal, keys, thumbprint, float(claims["exp"]))
         return principal
 
     def status(self) -> dict[str, Any]:
@@ -90,12 +92,6 @@ class TokenVerifier:
             "issuers": [keys.status() for keys in self._issuers.values()],
             "tokens": {"verified": self._verified, "remembered": len(self._remembered)},
         }
-
-    def _remember(self, digest: bytes, remembered: _Remembered) -> None:
-        self._remembered.pop(digest, None)  # so that it stands last
-        if len(self._remembered) >= _MAX_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
-        self._remembered[digest] = remembered
 
     async def _check(self, unverified: Unverified, keys: IssuerKeys) -> _Checked:
         fitting = await keys.fitting(unverified.algorithm, unverified.kid)

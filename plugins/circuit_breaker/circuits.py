@@ -7,6 +7,8 @@ for what Google decides by model (overload, quota). Circuits exist only where so
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, final
 
+from cachetools import LRUCache
+
 from plugins.circuit_breaker.circuit import Circuit
 from proxy import Attempt, AttemptNext, Endpoint, EndpointFailed, Exchange, ResponseHead, Services
 
@@ -37,7 +39,7 @@ class Circuits:
     """Those of all endpoints.
 
     Attributes:
-        kept: by endpoint's name and model; the one asked for longest ago stands first.
+        kept: by endpoint's name and model.
     """
 
     __slots__ = ("_clock", "_failures", "_log", "_most_open_seconds", "_open_seconds", "kept")
@@ -49,7 +51,7 @@ class Circuits:
         self._failures = failures
         self._open_seconds = open_seconds
         self._most_open_seconds = most_open_seconds
-        self.kept: dict[tuple[str, str | None], Circuit] = {}
+        self.kept: LRUCache[tuple[str, str | None], Circuit] = LRUCache(_MAX_CIRCUITS)
 
     async def guard(self, attempt: Attempt, call_next: AttemptNext) -> ResponseHead:
         """Make the attempt if it may be made, and learn from how it ends."""
@@ -81,13 +83,12 @@ class Circuits:
         learnt is not about that one, and stays.
         """
         key = (endpoint.name, model)
-        circuit = self.kept.pop(key, None)
-        if circuit is None:
-            return None
-        same = circuit.endpoint == endpoint
-        if same or exchange.started < circuit.begun:
-            self.kept[key] = circuit  # last
-        return circuit if same else None
+        circuit = self.kept.get(key)
+        if circuit is None or circuit.endpoint == endpoint:
+            return circuit
+        if exchange.started >= circuit.begun:
+            del self.kept[key]
+        return None
 
     def _admit(self, attempt: Attempt) -> list[Circuit]:
         """The circuits that this attempt is the probe of. Raises EndpointFailed where it may not be made."""
@@ -137,8 +138,6 @@ class Circuits:
         if circuit is None:
             if (endpoint.name, model) in self.kept:
                 return  # of the endpoint as a reload has made it: this failure is not its
-            if len(self.kept) >= _MAX_CIRCUITS:
-                del self.kept[next(iter(self.kept))]
             circuit = Circuit(endpoint, model, attempt.exchange.started)
             self.kept[endpoint.name, model] = circuit
         if circuit.open_seconds and circuit not in probes:
