@@ -8,18 +8,20 @@ copies has written nothing. Pure bytes; no file is opened here.
 import struct
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from typing import NamedTuple
+from mmap import mmap
+from typing import Final, NamedTuple
 
 from isal.isal_zlib import crc32  # zlib's, in a fifth of its time
 
-SLOT_BYTES = 4096  # a page: slots never share one, and most records fit into one
-PLACE_SLOTS = 2  # the file begins with them: places of the usage log, written in turns
-LIVE_AT = 4  # offset of the byte that makes a line count
-MOST_PARTS = 255
+SLOT_BYTES: Final = 4096  # a page: slots never share one, and most records fit into one
+PLACE_SLOTS: Final = 2  # the file begins with them: places of the usage log, written in turns
+LIVE_AT: Final = 4  # offset of the byte that makes a line count
+MOST_PARTS: Final = 255
 
-_MAGIC = b"\xffW\xfe1"  # no UTF-8 text holds it
-_HEAD = struct.Struct("<4sBBBBIIQ")  # magic, live, kind, part, parts, length, checksum, number
-ROOM_BYTES = SLOT_BYTES - _HEAD.size
+_MAGIC: Final = b"\xffW\xfe1"  # no UTF-8 text holds it
+_HEAD: Final = struct.Struct("<4sBBBBIIQ")  # magic, live, kind, part, parts, length, checksum, number
+_HEAD_BYTES: Final = 24
+ROOM_BYTES: Final = SLOT_BYTES - _HEAD_BYTES
 
 
 class Kind(IntEnum):
@@ -28,6 +30,7 @@ class Kind(IntEnum):
     OPENING = 1  # the record of an exchange whose attempt is about to be sent
     ENDED = 2  # a finished record, until it is in the usage log
     PLACE = 3  # where in the usage log the last group was put
+    BRIEF = 4  # an opening in brief, as `opening` makes and reads it
 
 
 class Entry(NamedTuple):
@@ -49,6 +52,23 @@ def pack(number: int, kind: Kind, part: int, parts: int, piece: bytes, live: int
     return _HEAD.pack(_MAGIC, live, kind, part, parts, len(piece), checksum, number) + piece
 
 
+# The first five fields of a line that takes one slot and does not count yet, by its kind.
+_ENDED: Final = Kind.ENDED
+_BRIEF: Final = Kind.BRIEF
+_ENDED_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.ENDED, 0, 1)
+_BRIEF_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.BRIEF, 0, 1)
+_OPENING_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.OPENING, 0, 1)
+_pack_into: Final = struct.Struct("<8sIIQ").pack_into
+
+
+def write_whole(page: mmap, start: int, number: int, kind: Kind, line: bytes) -> None:
+    """Copy a line that takes one slot to where that begins: the same bytes as `pack` has, made where they shall be."""
+    front = _ENDED_FRONT if kind is _ENDED else _BRIEF_FRONT if kind is _BRIEF else _OPENING_FRONT
+    _pack_into(page, start, front, len(line), crc32(line, number & 0xFFFFFFFF), number)
+    begin = start + _HEAD_BYTES
+    page[begin : begin + len(line)] = line
+
+
 def pieces(line: bytes) -> list[bytes]:
     return [line[start : start + ROOM_BYTES] for start in range(0, len(line), ROOM_BYTES)]
 
@@ -63,7 +83,7 @@ def read_back(slots: Iterable[bytes]) -> Iterator[Entry | bytes]:
             if live:  # half of it is lost, by a power cut
                 yield slot
             continue
-        piece = slot[_HEAD.size : _HEAD.size + length]
+        piece = slot[_HEAD_BYTES : _HEAD_BYTES + length]
         whole = crc32(piece, number & 0xFFFFFFFF) == checksum and len(piece) == length and kind in _KINDS
         if part and whole:
             rest[number, part] = piece

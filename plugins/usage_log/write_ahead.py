@@ -9,6 +9,7 @@ full disk stops admission and nothing else. Knows no record and reads nothing ba
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final, final
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
@@ -26,27 +27,33 @@ from plugins.usage_log.slots import (
     pack,
     parts_of,
     pieces,
+    write_whole,
 )
 from proxy import Clock
 
-CHUNK_SLOTS = 1024  # the file grows by 4 MiB: some 500 exchanges in flight
-SLOTS_EACH = 2  # promised to an exchange in flight: its opening, and what replaces that
-SLOTS_EACH_SYNCED = 3  # its opening, that of its next attempt until it is on the disk, and its end
-RETRY_SECONDS = 1.0
+CHUNK_SLOTS: Final = 1024  # the file grows by 4 MiB: some 500 exchanges in flight
+SLOTS_EACH: Final = 2  # promised to an exchange in flight: its opening, and what replaces that
+SLOTS_EACH_SYNCED: Final = 3  # its opening, that of its next attempt until it is on the disk, and its end
+RETRY_SECONDS: Final = 1.0
 
-_OPENING = Kind.OPENING
+_ENDED: Final = Kind.ENDED
 
 Slots = tuple[Slot, ...]  # of one line: it counts by the first one's live byte
 
 
-class _Held(msgspec.Struct, frozen=True, gc=False):
-    """The line of an id."""
+@final
+class _Held:
+    """The line of an id. `replaced`: lines that count until this one is on the disk."""
 
-    slots: Slots
-    is_opening: bool
-    replaced: tuple[Slots, ...] = ()  # lines that count until this one is on the disk
+    __slots__ = ("is_opening", "replaced", "slots")
+
+    def __init__(self, slots: Slots, is_opening: bool, replaced: tuple[Slots, ...]) -> None:
+        self.slots = slots
+        self.is_opening = is_opening
+        self.replaced = replaced
 
 
+@final
 class WriteAhead:
     """All but `open`, `close`, `place` and `in_place` are for the loop's thread.
 
@@ -147,26 +154,23 @@ class WriteAhead:
 
     def put(self, id: str, line: bytes, kind: Kind) -> bool:
         """Make this the line of that id, in the place of the one it has. False when there is no room."""
-        free = self._free
-        slots: Slots
         if len(line) > ROOM_BYTES:
             slots = self._lay_long(line, kind)
-        elif free:
-            slots = (free.pop(),)
+            if not slots:
+                return False
             page, start = slots[0]
+        elif self._free:
+            slot = self._free.pop()
+            slots = (slot,)
+            page, start = slot
             self._number += 1
-            content = pack(self._number, kind, 0, 1, line)
-            page[start : start + len(content)] = content
+            write_whole(page, start, self._number, kind, line)
         else:
-            slots = ()
-        if not slots:
             return False
-        page, start = slots[0]
         page[start + LIVE_AT] = 1  # from here on it counts
-        held = self._held
-        old = held.get(id)
-        is_opening = kind is _OPENING
-        held[id] = _Held(slots, is_opening) if old is None else _Held(slots, is_opening, self._replace(old))
+        is_opening = kind is not _ENDED
+        old = self._held.get(id)
+        self._held[id] = _Held(slots, is_opening, () if old is None else self._replace(old))
         if is_opening:
             self._openings += 1
         return True
@@ -226,7 +230,7 @@ class WriteAhead:
         held = self._held[id]
         for slots in held.replaced:
             self._release(slots)
-        self._held[id] = _Held(held.slots, held.is_opening)
+        held.replaced = ()
 
     async def _next_synced(self) -> OSError | None:
         if self._next_sync is None:

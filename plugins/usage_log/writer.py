@@ -6,20 +6,21 @@ write-ahead file, and the next start writes it.
 """
 
 import asyncio
+from typing import ClassVar, Final, final
 
 from plugins.usage_log.journal import Journal
 from plugins.usage_log.slots import Kind
 from plugins.usage_log.write_ahead import WriteAhead
 from proxy import Services
 
-GROUP = 256  # lines that do not wait for the pause; 100 in one sync were measured at 146 k lines a second
-LAST_TRIES = 5  # at stop, RETRY_SECONDS apart: long enough for a log rotation to free the disk
+GROUP: Final = 256  # lines that do not wait for the pause; 100 in one sync were measured at 146 k lines a second
+LAST_TRIES: Final = 5  # at stop, RETRY_SECONDS apart: long enough for a log rotation to free the disk
 
 
-class NoRoom(OSError):
-    """An opening has no place: its attempt must not be sent."""
+_ENDED: Final = Kind.ENDED
 
 
+@final
 class Writer:
     """The queue and the task that empties it.
 
@@ -28,7 +29,7 @@ class Writer:
         error: why the last write failed; None when it did not.
     """
 
-    RETRY_SECONDS = 1.0
+    RETRY_SECONDS: ClassVar[float] = 1.0
 
     def __init__(
         self,
@@ -64,19 +65,15 @@ class Writer:
         """Too many wait, for a disk that neither takes them nor fails."""
         return len(self._lines) >= self._capacity
 
-    def open(self, id: str, line: bytes) -> None:
-        """Raises NoRoom."""
-        if not self._ahead.put(id, line, Kind.OPENING):
-            raise NoRoom("no room in the write-ahead file")
-
     def write(self, id: str, line: bytes) -> None:
-        if not self._ahead.put(id, line, Kind.ENDED):
+        if not self._ahead.put(id, line, _ENDED):
             self._unsafe.add(id)
         self._ids.append(id)
         self._lines.append(line)
-        if len(self._lines) == 1:
+        waiting = len(self._lines)
+        if waiting == 1:
             self._some.set()
-        elif len(self._lines) == GROUP and self.error is None:
+        elif waiting == GROUP and self.error is None:
             self._hurry.set()
 
     def start(self) -> None:
