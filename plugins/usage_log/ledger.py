@@ -57,7 +57,7 @@ class Ledger:
         try:
             ended = exchange.ended
             form = self._opened.pop(exchange.id, None)
-            if form is None or form.model != exchange.model:  # a body may name it late
+            if form is None or not form.fits(exchange):
                 form = self._forms.find(exchange)
             record = form.fill(exchange, self._clock.monotonic() if ended is None else ended)
             exchange.charge = charge_into(record, self._prices, self._log)

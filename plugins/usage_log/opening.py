@@ -22,7 +22,7 @@ _WHOLE: Final = Kind.OPENING
 # When it was received (unix seconds), began its attempt (ms), bytes of the body so far, tokens in and out as asked.
 _NUMBERS: Final = struct.Struct("<ddQQQ")
 _pack: Final = _NUMBERS.pack
-_MOST: Final = 1 << 62  # what a caller asks for may be any number
+_MOST: Final = 1 << 60  # what a caller asks for may be any number
 
 _END: Final = b'"]'  # an id is ours, and plain
 _Text = tuple[dict[str, Any], dict[str, Any], str]  # the form's, the endpoint's, the exchange's

@@ -59,7 +59,7 @@ _BLANK: Final = UsageRecord(
     usage=None,
 )
 
-_Key = tuple[str, str, str | None, str | None, Principal | None]
+_Key = tuple[str, str | None, Principal | None]  # path and model
 
 
 def record_of(exchange: Exchange, now_monotonic: float, teams: Teams) -> UsageRecord:
@@ -77,37 +77,67 @@ class Form:
         endpoint, place: the last one, and its text in that list's second; `opening` writes and reads them.
     """
 
-    __slots__ = ("_blank", "endpoint", "generates", "is_kept", "lineage", "model", "operation", "place", "team", "text")
+    __slots__ = (
+        "_blank",
+        "_is_model_in_path",
+        "_lineage",
+        "_method",
+        "_model",
+        "_route",
+        "_team",
+        "endpoint",
+        "generates",
+        "is_kept",
+        "operation",
+        "place",
+        "text",
+    )
 
     def __init__(self, exchange: Exchange, path: str, teams: Teams) -> None:
         operation, principal = exchange.operation, exchange.principal
         self.operation: Operation = operation
         self.generates: bool = operation.generates
-        self.model: str | None = exchange.model
-        self.team = "" if principal is None else principal.team
-        self.lineage: tuple[Team, ...] = teams.lineage(self.team)
+        self._method: str = exchange.request.method
+        self._route: str | None = exchange.route
+        self._model: str | None = exchange.model
+        self._is_model_in_path = operation.model is not None
+        self._team: str = "" if principal is None else principal.team
+        self._lineage: tuple[Team, ...] = teams.lineage(self._team)
         blank = replace(
             _BLANK,
-            route=exchange.route,
+            route=self._route,
             operation=operation.name,
             api=operation.api,
             location=operation.location,
-            model=model_of(self.model),
-            method=exchange.request.method,
+            model=model_of(self._model),
+            method=self._method,
             path=path,
         )
         if principal is not None:
-            blank.team, blank.subject, blank.key_id = self.team, principal.subject, principal.key_id
-            blank.price_list = teams.price_list(self.team)
+            blank.team, blank.subject, blank.key_id = self._team, principal.subject, principal.key_id
+            blank.price_list = teams.price_list(self._team)
         self._blank: UsageRecord = blank
         self.is_kept = False
         self.text = b""
         self.endpoint: Endpoint | None = None
         self.place = b""
 
+    def fits(self, exchange: Exchange) -> bool:
+        """Whether it is the exchange's still, or of one with the same path and principal."""
+        return (
+            self.operation is exchange.operation
+            and self._method == exchange.request.method
+            and self._route == exchange.route
+            and (self._is_model_in_path or self._model == exchange.model)  # a body may name it late
+        )
+
+    def is_of_today(self, teams: Teams) -> bool:
+        """False after a reload: it makes new lineages, of equal teams too."""
+        return self._lineage is teams.lineage(self._team)
+
     def prepare(self) -> bool:
         """For many exchanges; False where there will be none, or where a text must be mended each time."""
-        path, model = self._blank.path, self.model
+        path, model = self._blank.path, self._model
         if not self.generates or hide_credentials(path) != path:
             return False
         if model is not None and (model_of(model) != model or hide_credentials(model) != model):
@@ -157,18 +187,14 @@ class Forms:
         self._forms: dict[_Key, Form] = {}
 
     def find(self, exchange: Exchange) -> Form:
-        request = exchange.request
-        path = path_of(request.target)
-        key = (request.method, path, exchange.model, exchange.route, exchange.principal)
+        target = exchange.request.target
+        key = (path_of(target) if "?" in target else target, exchange.model, exchange.principal)
         form = self._forms.get(key)
-        if (
-            form is not None
-            and form.operation is exchange.operation
-            and form.lineage is self._teams.lineage(form.team)  # a reload makes new ones, of equal teams too
-        ):
+        if form is not None and form.fits(exchange) and form.is_of_today(self._teams):
             return form
+        path = path_of(target)
         form = Form(exchange, path, self._teams)
-        if form.prepare():
+        if path == key[0] and form.prepare():  # nothing is kept that had to be taken out of a path
             if len(self._forms) >= _MOST_FORMS:
                 self._forms.clear()
             self._forms[key] = form
