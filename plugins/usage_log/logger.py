@@ -34,7 +34,7 @@ class RecordLogger(structlog.BoundLoggerBase):
         # As `_proxy_to_logger` has it, for this one verb and without a context: nothing is looked up by name or copied.
         event: Any = {"record": record}
         lines = self._logger
-        chain = cast("tuple[Processor, ...]", self._processors)
+        chain = cast("list[Processor]", self._processors)  # as `record_logger` made it
         try:
             for processor in chain:
                 event = processor(lines, "write", event)
@@ -46,7 +46,7 @@ class RecordLogger(structlog.BoundLoggerBase):
 
 def record_logger(lines: Lines) -> RecordLogger:
     """A logger over `lines`."""
-    return RecordLogger(lines, (arguments,), {})
+    return RecordLogger(lines, [arguments], {})
 
 
 def arguments(_: WrappedLogger, __: str, event: EventDict) -> tuple[tuple[str, bytes], dict[str, Any]]:

@@ -50,7 +50,8 @@ class Writer:
         self._lines: list[bytes] = []  # of those ids
         self._unsafe: set[str] = set()  # those of them that memory alone holds
         self._some = asyncio.Event()  # a line waits
-        self._hurry = asyncio.Event()  # do not wait out the pause: a whole group waits, or we stop
+        self._in_a_hurry = False  # not to wait out the pause: a whole group waits, or we stop
+        self._resting: asyncio.Future[None] | None = None  # the pause
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self.written = 0
@@ -74,7 +75,7 @@ class Writer:
         if waiting == 1:
             self._some.set()
         elif waiting == GROUP and self.error is None:
-            self._hurry.set()
+            self._hurry()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="usage log writer")
@@ -83,7 +84,7 @@ class Writer:
         """Write what waits. Raises nothing for a disk that will not take it."""
         self._stopping = True
         self._some.set()
-        self._hurry.set()
+        self._hurry()
         if self._task is not None:
             await asyncio.wait({self._task})
         for tries_left in reversed(range(LAST_TRIES)):
@@ -113,17 +114,21 @@ class Writer:
 
     async def _pause(self, seconds: float) -> None:
         """Wait that long by the clock we were given, or until somebody is in a hurry."""
-        waits = {asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._hurry.wait())}
-        _, rest = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in rest:
-            wait.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        if not self._in_a_hurry:
+            self._resting = asyncio.ensure_future(self._clock.sleep(seconds))
+            await asyncio.wait({self._resting})
+            self._resting = None
+
+    def _hurry(self) -> None:
+        self._in_a_hurry = True
+        if self._resting is not None:
+            self._resting.cancel()
 
     async def _flush(self) -> bool:
         """Write all that waits, in one go; False when it could not be and still waits."""
         count = len(self._lines)
         if not self._stopping:
-            self._hurry.clear()
+            self._in_a_hurry = False
         if not count:
             return True
         try:
@@ -142,7 +147,7 @@ class Writer:
         if not self._lines and not self._stopping:
             self._some.clear()
         elif len(self._lines) >= GROUP:
-            self._hurry.set()
+            self._hurry()
         return True
 
     def _failed(self, error: Exception) -> None:
