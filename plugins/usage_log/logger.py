@@ -66,8 +66,9 @@ def line_of(record: UsageRecord) -> bytes:
         record.path = _hidden(path)
     if model is not None and model not in _harmless:
         record.model = _hidden(model)
-    if record.labels:
-        record.labels = {name: hide_credentials(str(text)) for name, text in record.labels.items()}
+    labels: Any = record.labels
+    if labels:  # and what is in them may be of any type
+        record.labels = {name: hide_credentials(str(text)) for name, text in labels.items()}
     return render(record)
 
 

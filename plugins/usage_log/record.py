@@ -9,7 +9,7 @@ from typing import Final, final
 import msgspec
 from msgspec.structs import replace
 
-from plugins.usage_log.texts import label_of, model_of, path_of, rfc3339, to_ms
+from plugins.usage_log.texts import labels_of, model_of, path_of, rfc3339, to_ms
 from proxy import (
     Endpoint,
     Exchange,
@@ -152,7 +152,7 @@ class Form:
 
     def fill(self, exchange: Exchange, now_monotonic: float) -> UsageRecord:
         endpoint, first_byte = exchange.endpoint, exchange.first_byte
-        started, intent, labels = exchange.started, exchange.intent_read, exchange.labels
+        started, intent = exchange.started, exchange.intent_read
         size_bytes = exchange.request_bytes
         is_settled = exchange.usage_state is _FINAL or not self.generates
         return replace(
@@ -174,7 +174,7 @@ class Form:
             estimate=None if is_settled else _estimate(exchange, size_bytes),
             asked_image_size=None if intent is None else intent.image_size,
             once=exchange.once,
-            labels={name: label_of(text) for name, text in labels.items()} if labels else {},
+            labels=labels_of(exchange.labels),
         )
 
 

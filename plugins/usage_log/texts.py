@@ -7,7 +7,7 @@ caller sent it.
 
 import re
 from datetime import UTC, datetime
-from typing import Final, final
+from typing import Any, Final, final
 
 # A query that a client escaped by mistake (`%3Fkey=…`), or began with `&`, is a query all the same: Google's
 # paths hold neither, and keys were seen in both.
@@ -64,9 +64,13 @@ def model_of(model: str | None) -> str | None:
     return model if model is None or len(model) <= _LONGEST_MODEL else _cut(model, _LONGEST_MODEL)
 
 
-def label_of(text: object) -> str:  # whatever a plugin has put there
-    label = str(text)
-    return label if len(label) <= _LONGEST_LABEL else _cut(label, _LONGEST_LABEL)
+def labels_of(labels: Any) -> dict[str, str]:
+    """Text, whatever a plugin has put there."""
+    return {name: _label(str(text)) for name, text in labels.items()} if labels else {}
+
+
+def _label(text: str) -> str:
+    return text if len(text) <= _LONGEST_LABEL else _cut(text, _LONGEST_LABEL)
 
 
 def _cut(text: str, longest: int) -> str:
