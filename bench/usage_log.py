@@ -53,7 +53,11 @@ async def rounds(folder: Path, count: int, durability: str) -> list[float]:
     await plugin.start()
 
     async def with_it(exchange: Exchange) -> None:
-        await plugin.around_attempt(attempt_of(exchange), answered)
+        attempt = attempt_of(exchange)
+        waits = plugin.before_attempt(attempt)
+        if waits is not None:
+            await waits
+        await answered(attempt)
         end(exchange)
 
     async def without(exchange: Exchange) -> None:

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from plugins.usage_log.journal import sync_folder
 from plugins.usage_log.lock import lock
-from plugins.usage_log.slots import PLACE_SLOTS, SLOT_BYTES
-
-Slot = tuple[mmap.mmap, int]
+from plugins.usage_log.slots import PLACE_SLOTS, SLOT_BYTES, Slot
 
 
 class AheadFile:
@@ -25,10 +23,12 @@ class AheadFile:
 
     Attributes:
         free: the last one freed is the next one used: few pages are ever touched. Always the same list.
+        places: the slots that it begins with.
     """
 
     def __init__(self, folder: Path, *, chunk_slots: int, sync_data: Callable[[int], None]) -> None:
         self.free: list[Slot] = []
+        self.places: list[Slot] = []
         self._folder = folder
         self._chunk_slots = chunk_slots
         self._sync_data = sync_data
@@ -43,11 +43,6 @@ class AheadFile:
     @property
     def size_bytes(self) -> int:
         return len(self._maps) * self._chunk_slots * SLOT_BYTES
-
-    @property
-    def first(self) -> mmap.mmap:
-        """The map that begins with the slots of places."""
-        return self._maps[0]
 
     def in_place(self) -> bool:
         """False when somebody took the file away: the next start will not find it."""
@@ -81,6 +76,7 @@ class AheadFile:
         os.close(self._fd)
         self._maps.clear()
         self.free.clear()
+        self.places.clear()
         self._fd = -1
 
     def grow(self) -> None:
@@ -96,9 +92,11 @@ class AheadFile:
         except OSError:
             os.ftruncate(self._fd, start)
             raise
-        first = 0 if self._maps else PLACE_SLOTS
+        slots = [Slot(grown, number * SLOT_BYTES) for number in range(self._chunk_slots)]
+        if not self._maps:
+            self.places, slots = slots[:PLACE_SLOTS], slots[PLACE_SLOTS:]
         self._maps.append(grown)
-        self.free += [(grown, number * SLOT_BYTES) for number in reversed(range(first, self._chunk_slots))]
+        self.free += reversed(slots)
 
     def sync(self) -> None:
         """Linux's fdatasync writes pages that a map has made dirty as well. Raises OSError."""
@@ -110,5 +108,5 @@ class AheadFile:
 
 def touch(slots: Iterable[Slot]) -> None:
     """Make their pages dirty: after a failed sync Linux may call pages clean, and writes only what changes anew."""
-    for page, start in slots:
-        page[start] = page[start]
+    for slot in slots:
+        slot.touch()

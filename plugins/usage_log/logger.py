@@ -1,20 +1,23 @@
 """The usage log's structlog logger: a chain of its own, apart from the service log's.
 
-`UsageLog` writes records to it; the wrapped logger is the `Writer`, which takes finished lines. To add to every
+The ledger writes records to it; the wrapped logger is the `Writer`, which takes finished lines. To add to every
 record, add a processor before `arguments`. Nothing here does I/O: a record is rendered at once, so that nobody changes
-it later. An opening is no record yet: it is rendered the same, and goes past structlog.
+it later. An opening is no record yet: it goes past structlog.
 """
 
-from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from proxy import UsageRecord, hide_credentials
 
-_encoder = msgspec.json.Encoder(enc_hook=str)  # a plugin's label may be anything; its record must not be lost for it
+# A plugin's label may be anything; its record must not be lost for it.
+_encode_lines: Final = msgspec.json.Encoder(enc_hook=str).encode_lines
+
+_MOST_HARMLESS: Final = 1024  # that are remembered: few paths and models make most exchanges
+_harmless: Final[set[str]] = set()
 
 
 class Lines(Protocol):
@@ -28,17 +31,22 @@ class RecordLogger(structlog.BoundLoggerBase):
     """structlog's machinery with one verb. It does not block, and does not fail for what a record holds."""
 
     def write(self, record: UsageRecord) -> None:
-        # As `_proxy_to_logger` has it, for this one verb: nothing is looked up by name.
+        # As `_proxy_to_logger` has it, for this one verb and without a context: nothing is looked up by name or copied.
+        event: Any = {"record": record}
+        lines = self._logger
+        chain = cast("list[Processor]", self._processors)  # as `record_logger` made it
         try:
-            arguments, named = self._process_event("write", None, {"record": record})
+            for processor in chain:
+                event = processor(lines, "write", event)
         except structlog.DropEvent:
             return
-        self._logger.write(*arguments, **named)
+        (exchange, line), _ = event
+        lines.write(exchange, line)
 
 
 def record_logger(lines: Lines) -> RecordLogger:
     """A logger over `lines`."""
-    return RecordLogger(lines, (arguments,), {})
+    return RecordLogger(lines, [arguments], {})
 
 
 def arguments(_: WrappedLogger, __: str, event: EventDict) -> tuple[tuple[str, bytes], dict[str, Any]]:
@@ -53,23 +61,31 @@ def line_of(record: UsageRecord) -> bytes:
     Looks where a credential may be: in a path, a model's name or a label. The whole line would take three times as
     long, and all the rest is ours.
     """
-    record.path = _hidden(record.path)
-    if record.model is not None:
-        record.model = _hidden(record.model)
-    if record.labels:
-        record.labels = {name: hide_credentials(str(text)) for name, text in record.labels.items()}
+    path, model = record.path, record.model
+    if path not in _harmless:
+        record.path = _hidden(path)
+    if model is not None and model not in _harmless:
+        record.model = _hidden(model)
+    labels: Any = record.labels
+    if labels:  # and what is in them may be of any type
+        record.labels = {name: hide_credentials(str(text)) for name, text in labels.items()}
     return render(record)
 
 
-_hidden = lru_cache(maxsize=256)(hide_credentials)  # few paths and models make most exchanges
+def _hidden(text: str) -> str:
+    hidden = hide_credentials(text)
+    if len(_harmless) >= _MOST_HARMLESS:
+        _harmless.clear()
+    _harmless.add(hidden)
+    return hidden
 
 
 def render(record: UsageRecord) -> bytes:
     try:
-        return _encoder.encode(record) + b"\n"
+        return _encode_lines([record])
     except UnicodeEncodeError:
         # JSON and headers can carry lone surrogates, UTF-8 cannot. A record must not be lost for it.
-        return _encoder.encode(_encodable(msgspec.to_builtins(record, str_keys=True, enc_hook=str))) + b"\n"
+        return _encode_lines([_encodable(msgspec.to_builtins(record, str_keys=True, enc_hook=str))])
 
 
 def _encodable(value: Any) -> Any:

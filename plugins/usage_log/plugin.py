@@ -12,10 +12,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from plugins.usage_log.charging import charge_into
 from plugins.usage_log.journal import Journal
-from plugins.usage_log.logger import line_of, record_logger
-from plugins.usage_log.record import bring_up_to_date, opening_of, record_of
+from plugins.usage_log.ledger import Ledger
+from plugins.usage_log.logger import record_logger
 from plugins.usage_log.recovery import recover
 from plugins.usage_log.write_ahead import WriteAhead
 from plugins.usage_log.writer import Writer
@@ -28,7 +27,6 @@ from proxy import (
     Refusal,
     Seconds,
     Services,
-    UsageRecord,
 )
 
 REFUSED = "USAGE_LOG_UNWRITABLE"
@@ -59,7 +57,6 @@ class UsageLog(Plugin):
             raise ValueError("max_bytes: must be at least 1 B")
         self._clock = services.clock
         self._prices = services.prices
-        self._teams = services.teams
         self._folder = config.path or services.state / "usage"
         self._sync = config.durability == "power"
         self._journal = Journal(self._folder, services.log, sync=self._sync, max_bytes=config.max_bytes)
@@ -71,8 +68,7 @@ class UsageLog(Plugin):
             flush_every_seconds=config.flush_every,
             capacity=config.queue,
         )
-        self._records = record_logger(self._writer)
-        self._opened: dict[str, UsageRecord] = {}  # by id, as long as its line is an opening: completed at the end
+        self._ledger = Ledger(self._ahead, self._writer, record_logger(self._writer), services)
         self._turned_away = 0
 
     async def start(self) -> None:
@@ -105,40 +101,27 @@ class UsageLog(Plugin):
         await asyncio.to_thread(self._journal.close)
 
     async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
-        if self.unready() is not None:
-            raise self._turn_away(exchange)
-        if not self._ahead.enter_at_once():
-            try:
-                await self._ahead.enter()
-            except OSError as error:
-                raise self._turn_away(exchange) from error
+        if not self._ledger.enter_at_once():
+            await self._enter(exchange)
         try:
             await call_next(exchange)
         finally:
-            try:
-                ended = self._clock.monotonic() if exchange.ended is None else exchange.ended
-                record = self._opened.pop(exchange.id, None)
-                if record is None:
-                    record = record_of(exchange, ended, self._teams)
-                else:
-                    bring_up_to_date(record, exchange, ended)
-                exchange.charge = charge_into(record, self._prices, self.services.log)
-                self._records.write(record)
-            finally:
-                self._ahead.leave()
+            self._ledger.close(exchange)
+
+    async def _enter(self, exchange: Exchange) -> None:
+        if self.unready() is not None:
+            raise self._turn_away(exchange)
+        try:
+            await self._ahead.enter()
+        except OSError as error:
+            raise self._turn_away(exchange) from error
 
     def before_attempt(self, attempt: Attempt) -> Awaitable[None] | None:
-        exchange = attempt.exchange
-        attempt.record.sent = True  # for all that anybody will know of it, should we die now
         try:
-            # Made anew for another attempt: what came of the one before is in it.
-            record = self._opened[exchange.id] = opening_of(exchange, self._clock.monotonic(), self._teams)
-            self._writer.open(exchange.id, line_of(record))
+            self._ledger.open(attempt)
         except OSError as error:
-            raise self._refusal(exchange) from error
-        finally:
-            attempt.record.sent = False
-        return self._synced(exchange) if self._sync else None
+            raise self._refusal(attempt.exchange) from error
+        return self._synced(attempt.exchange) if self._sync else None
 
     async def _synced(self, exchange: Exchange) -> None:
         try:
@@ -147,12 +130,7 @@ class UsageLog(Plugin):
             raise self._refusal(exchange) from error
 
     def unready(self) -> str | None:
-        """Why records cannot be kept just now."""
-        if self._writer.error is not None:
-            return f"the usage log cannot be written: {self._writer.error}"
-        if self._ahead.error is not None:
-            return f"the usage log's write-ahead file has no room: {self._ahead.error}"
-        return f"{self._writer.queued} records wait for a disk that hangs" if self._writer.full else None
+        return self._ledger.unready()
 
     def _turn_away(self, exchange: Exchange) -> Refusal:
         """Has no record, for there is no room for one; counted here, and by the metrics."""

@@ -1,35 +1,38 @@
-"""From an exchange to its line in the usage log, as far as it has come.
+"""From an exchange to its record in the usage log, as far as it has come; without its charge.
 
-`UsageLog` makes a record where an attempt is about to be sent, and completes it when the exchange has ended. It decides
-no field (those are the contract's) and reads no clock; it keeps the query out of the record, in whatever spelling the
-caller sent it, and cuts what a caller may make as long as the wire allows: a record is a few KB, however many of them
-wait for a disk.
+Most of a record is the same for all calls of one caller to one path: it is filled in once, in a `Form`, which the
+ledger finds again for each exchange. Decides no field (those are the contract's) and reads no clock.
 """
 
-import re
-from copy import copy
-from datetime import UTC, datetime
-from functools import lru_cache
+from typing import Final, final
 
-from proxy import Exchange, Outcome, Teams, Usage, UsageRecord, UsageState
+import msgspec
+from msgspec.structs import replace
 
-# A query that a client escaped by mistake (`%3Fkey=…`), or began with `&`, is a query all the same: Google's
-# paths hold neither, and keys were seen in both.
-_QUERY_BEGINS = re.compile(r"&|%3[Ff]|%26")
+from plugins.usage_log.texts import labels_of, model_of, path_of, rfc3339, to_ms
+from proxy import (
+    Endpoint,
+    Exchange,
+    Operation,
+    Outcome,
+    Principal,
+    Team,
+    Teams,
+    Usage,
+    UsageRecord,
+    UsageState,
+    hide_credentials,
+)
 
-# Characters. Google's longest paths have some 200, its model names 40; an endpoint's full name has 100.
-_LONGEST_PATH = 512
-_LONGEST_MODEL = 128
-_LONGEST_LABEL = 256
-_CUT = "…"
+BYTES_PER_TEXT_TOKEN: Final = 4
 
-_BYTES_PER_TEXT_TOKEN = 4
-_FINAL = UsageState.FINAL
-_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
+_FINAL: Final = UsageState.FINAL
+_MOST_FORMS: Final = 1024  # that are kept: of 2 KB each
+# What the calls of one form do not share.
+_OWN: Final = ("time", "id", "attempts", "total_ms", "request_bytes", "estimate", "asked_image_size", "labels")
 
-
-# What no exchange has at its beginning; copied, which takes a third of the time of naming each field.
-_BLANK = UsageRecord(
+# What no exchange has at its beginning.
+_BLANK: Final = UsageRecord(
     time="",
     id="",
     route=None,
@@ -56,77 +59,153 @@ _BLANK = UsageRecord(
     usage=None,
 )
 
+_Key = tuple[str, str | None, Principal | None]  # path and model
+
 
 def record_of(exchange: Exchange, now_monotonic: float, teams: Teams) -> UsageRecord:
     """The record of an exchange as it is at that moment of the services' monotonic clock; without its charge."""
-    record = opening_of(exchange, now_monotonic, teams)
-    bring_up_to_date(record, exchange, now_monotonic)
-    return record
+    return Form(exchange, path_of(exchange.request.target), teams).fill(exchange, now_monotonic)
 
 
-def opening_of(exchange: Exchange, now_monotonic: float, teams: Teams) -> UsageRecord:
-    """The record of an exchange that no endpoint has answered: who calls what, and what it may cost."""
-    record = copy(_BLANK)
-    request, operation, principal = exchange.request, exchange.operation, exchange.principal
-    record.time = _rfc3339(exchange.received_at)
-    record.id = exchange.id
-    record.route = exchange.route
-    if principal is not None:
-        record.team = team = principal.team
-        record.subject = principal.subject
-        record.key_id = principal.key_id
-        record.price_list = teams.price_list(team)
-    record.operation = operation.name
-    record.api = operation.api
-    record.location = operation.location
-    record.method = request.method
-    path = _path(request.target)
-    record.path = path if len(path) <= _LONGEST_PATH else _cut(path, _LONGEST_PATH)
-    record.attempts = exchange.attempts
-    _put_asked(record, exchange, now_monotonic)
-    return record
+@final
+class Form:
+    """Who calls what, and by which prices: settled before anything is sent.
 
-
-def bring_up_to_date(record: UsageRecord, exchange: Exchange, now_monotonic: float) -> None:
-    """Write down what has come since the record was made.
-
-    Who calls what, and by which prices, is settled before anything is sent.
+    Attributes:
+        is_kept: it comes again and again, and its texts are fit to be written as they are.
+        text: of a form that is kept, what it knows, as JSON in the first place of a list that is still open.
+        endpoint, place: the last one, and its text in that list's second; `opening` writes and reads them.
     """
-    endpoint, first_byte = exchange.endpoint, exchange.first_byte
-    if endpoint is not None:
-        record.endpoint = endpoint.name
-        record.region = endpoint.region
-    record.outcome = exchange.outcome
-    record.status = exchange.status
-    record.reason = exchange.reason
-    record.first_byte_ms = None if first_byte is None else _ms(first_byte - exchange.started)
-    record.response_bytes = exchange.response_bytes
-    record.usage_state = exchange.usage_state
-    record.usage = exchange.usage
-    record.once = exchange.once
-    _put_asked(record, exchange, now_monotonic)
+
+    __slots__ = (
+        "_blank",
+        "_is_model_in_path",
+        "_lineage",
+        "_method",
+        "_model",
+        "_route",
+        "_team",
+        "endpoint",
+        "generates",
+        "is_kept",
+        "operation",
+        "place",
+        "text",
+    )
+
+    def __init__(self, exchange: Exchange, path: str, teams: Teams) -> None:
+        operation, principal = exchange.operation, exchange.principal
+        self.operation: Operation = operation
+        self.generates: bool = operation.generates
+        self._method: str = exchange.request.method
+        self._route: str | None = exchange.route
+        self._model: str | None = exchange.model
+        self._is_model_in_path = operation.model is not None
+        self._team: str = "" if principal is None else principal.team
+        self._lineage: tuple[Team, ...] = teams.lineage(self._team)
+        blank = replace(
+            _BLANK,
+            route=self._route,
+            operation=operation.name,
+            api=operation.api,
+            location=operation.location,
+            model=model_of(self._model),
+            method=self._method,
+            path=path,
+        )
+        if principal is not None:
+            blank.team, blank.subject, blank.key_id = self._team, principal.subject, principal.key_id
+            blank.price_list = teams.price_list(self._team)
+        self._blank: UsageRecord = blank
+        self.is_kept = False
+        self.text = b""
+        self.endpoint: Endpoint | None = None
+        self.place = b""
+
+    def fits(self, exchange: Exchange) -> bool:
+        """Whether it is the exchange's still, or of one with the same path and principal."""
+        return (
+            self.operation is exchange.operation
+            and self._method == exchange.request.method
+            and self._route == exchange.route
+            and (self._is_model_in_path or self._model == exchange.model)  # a body may name it late
+        )
+
+    def is_of_today(self, teams: Teams) -> bool:
+        """False after a reload: it makes new lineages, of equal teams too."""
+        return self._lineage is teams.lineage(self._team)
+
+    def prepare(self) -> bool:
+        """For many exchanges; False where there will be none, or where a text must be mended each time."""
+        path, model = self._blank.path, self._model
+        if not self.generates or hide_credentials(path) != path:
+            return False
+        if model is not None and (model_of(model) != model or hide_credentials(model) != model):
+            return False
+        shared = {name: value for name, value in msgspec.to_builtins(self._blank).items() if name not in _OWN}
+        try:
+            self.text = b"[" + msgspec.json.encode(shared) + b","
+        except UnicodeEncodeError:  # a name that JSON can carry and UTF-8 cannot
+            return False
+        self.is_kept = True
+        return True
+
+    def fill(self, exchange: Exchange, now_monotonic: float) -> UsageRecord:
+        endpoint, first_byte = exchange.endpoint, exchange.first_byte
+        started, intent = exchange.started, exchange.intent_read
+        size_bytes = exchange.request_bytes
+        is_settled = exchange.usage_state is _FINAL or not self.generates
+        return replace(
+            self._blank,
+            time=rfc3339(exchange.received_at),
+            id=exchange.id,
+            endpoint=None if endpoint is None else endpoint.name,
+            region=None if endpoint is None else endpoint.region,
+            attempts=exchange.attempts,
+            outcome=exchange.outcome,
+            status=exchange.status,
+            reason=exchange.reason,
+            first_byte_ms=None if first_byte is None else to_ms(first_byte - started),
+            total_ms=to_ms(now_monotonic - started),
+            request_bytes=size_bytes,
+            response_bytes=exchange.response_bytes,
+            usage_state=exchange.usage_state,
+            usage=exchange.usage,
+            estimate=None if is_settled else _estimate(exchange, size_bytes),
+            asked_image_size=None if intent is None else intent.image_size,
+            once=exchange.once,
+            labels=labels_of(exchange.labels),
+        )
 
 
-def _put_asked(record: UsageRecord, exchange: Exchange, now_monotonic: float) -> None:
-    """What is known of the request by now."""
-    model, intent, labels = exchange.model, exchange.intent_read, exchange.labels
-    record.model = model if model is None or len(model) <= _LONGEST_MODEL else _cut(model, _LONGEST_MODEL)
-    record.total_ms = _ms(now_monotonic - exchange.started)
-    record.request_bytes = size_bytes = exchange.request_bytes
-    if exchange.usage_state is _FINAL or not exchange.operation.generates:
-        record.estimate = None
-    else:
-        record.estimate = _estimate(exchange, size_bytes)
-    if intent is not None:
-        record.asked_image_size = intent.image_size
-    record.labels = {name: _label(text) for name, text in labels.items()} if labels else {}
+@final
+class Forms:
+    """The forms of late. Kept are those of calls that run a model: a file or a batch has a path of its own."""
+
+    def __init__(self, teams: Teams) -> None:
+        self._teams = teams
+        self._forms: dict[_Key, Form] = {}
+
+    def find(self, exchange: Exchange) -> Form:
+        target = exchange.request.target
+        key = (path_of(target) if "?" in target else target, exchange.model, exchange.principal)
+        form = self._forms.get(key)
+        if form is not None and form.fits(exchange) and form.is_of_today(self._teams):
+            return form
+        path = path_of(target)
+        form = Form(exchange, path, self._teams)
+        if path == key[0] and form.prepare():  # nothing is kept that had to be taken out of a path
+            if len(self._forms) >= _MOST_FORMS:
+                self._forms.clear()
+            self._forms[key] = form
+        return form
 
 
 def _estimate(exchange: Exchange, size_bytes: int) -> Usage | None:
     """What the request asks for, where a model may have run for it: the answer's counts do not tell the whole."""
     if not _may_have_run(exchange):
         return None
-    by_bytes = size_bytes // _BYTES_PER_TEXT_TOKEN
+    by_bytes = size_bytes // BYTES_PER_TEXT_TOKEN
     intent = exchange.intent_read
     if intent is None:  # nobody had to read it; of a body full of images this is far too much, and known to be a guess
         return Usage(input_tokens=by_bytes)
@@ -146,36 +225,3 @@ def _may_have_run(exchange: Exchange) -> bool:
         if attempt.status is None or attempt.status < 400:
             return True
     return False
-
-
-def _rfc3339(unix_seconds: float) -> str:
-    seconds, milliseconds = divmod(int(unix_seconds * 1000), 1000)
-    return _to_the_second(seconds) + _MILLISECONDS[milliseconds]
-
-
-@lru_cache(maxsize=16)  # the exchanges of one second share it
-def _to_the_second(unix_seconds: int) -> str:
-    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 10_000) / 10  # a quarter of the time that `round` takes for digits
-
-
-def _path(target: str) -> str:
-    """The target's path alone: no query, and of an absolute form (RFC 9112 section 3.2.2) no authority."""
-    path = target.partition("?")[0]
-    if "&" in path or "%" in path:
-        path = _QUERY_BEGINS.split(path, maxsplit=1)[0]
-    if "://" in path and not path.startswith("/"):
-        return "/" + path.partition("://")[2].partition("/")[2]
-    return path
-
-
-def _label(text: object) -> str:  # whatever a plugin has put there
-    label = str(text)
-    return label if len(label) <= _LONGEST_LABEL else _cut(label, _LONGEST_LABEL)
-
-
-def _cut(text: str, longest: int) -> str:
-    return text[: longest - 1] + _CUT

@@ -6,6 +6,7 @@ place that was noted before the last group. Nothing is dropped: what cannot be r
 """
 
 import os
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from plugins.usage_log.charging import charge_into
 from plugins.usage_log.journal import Journal
 from plugins.usage_log.lock import FILE_MODE, lock
 from plugins.usage_log.logger import render
+from plugins.usage_log.opening import from_brief
 from plugins.usage_log.places import Places, boot_id
 from plugins.usage_log.slots import PLACE_SLOTS, ROOM_BYTES, SLOT_BYTES, Entry, Kind, pack, read_back
 from proxy import Outcome, Prices, UsageRecord
@@ -23,8 +25,8 @@ from proxy import Outcome, Prices, UsageRecord
 KILLED = "GATEWAY_KILLED"
 
 _READ_SLOTS = 256
-# msgspec raises the second for text that is not UTF-8, and it is no DecodeError.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+# msgspec raises the second for text that is not UTF-8, and it is no DecodeError; the third is a brief line's.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, struct.error)
 
 
 class _Head(msgspec.Struct):
@@ -88,6 +90,13 @@ def lost(line: bytes, prices: Prices, log: FilteringBoundLogger) -> bytes:
     return render(record)
 
 
+def _whole(entry: Entry) -> Entry:
+    """A record, of whatever kind the line is. Raises `_UNREADABLE`."""
+    if entry.kind is not Kind.BRIEF:
+        return entry
+    return Entry(entry.number, Kind.OPENING, from_brief(entry.line))
+
+
 _UNKNOWN = Places("", ())
 
 
@@ -112,11 +121,12 @@ class Left:
                 self._placed, self.places = entry.number, msgspec.json.decode(entry.line, type=Places)
                 continue
             try:
-                head = msgspec.json.decode(entry.line, type=_Head)
+                whole = _whole(entry)
+                head = msgspec.json.decode(whole.line, type=_Head)
             except _UNREADABLE:
                 self.torn.append(entry.line)
                 continue
-            self.lines[head.id] = entry
+            self.lines[head.id] = whole
             self.oldest = min(self.oldest or head.time, head.time)
 
     def note(self, file: str, offset: int) -> None:

@@ -8,18 +8,46 @@ copies has written nothing. Pure bytes; no file is opened here.
 import struct
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from typing import NamedTuple
+from mmap import mmap
+from typing import Any, Final, NamedTuple, final
 
 from isal.isal_zlib import crc32  # zlib's, in a fifth of its time
 
-SLOT_BYTES = 4096  # a page: slots never share one, and most records fit into one
-PLACE_SLOTS = 2  # the file begins with them: places of the usage log, written in turns
-LIVE_AT = 4  # offset of the byte that makes a line count
-MOST_PARTS = 255
+SLOT_BYTES: Final = 4096  # a page: slots never share one, and most records fit into one
+PLACE_SLOTS: Final = 2  # the file begins with them: places of the usage log, written in turns
+LIVE_AT: Final = 4  # offset of the byte that makes a line count
+MOST_PARTS: Final = 255
 
-_MAGIC = b"\xffW\xfe1"  # no UTF-8 text holds it
-_HEAD = struct.Struct("<4sBBBBIIQ")  # magic, live, kind, part, parts, length, checksum, number
-ROOM_BYTES = SLOT_BYTES - _HEAD.size
+_MAGIC: Final = b"\xffW\xfe1"  # no UTF-8 text holds it
+_HEAD: Final = struct.Struct("<4sBBBBIIQ")  # magic, live, kind, part, parts, length, checksum, number
+_HEAD_BYTES: Final = 24
+ROOM_BYTES: Final = SLOT_BYTES - _HEAD_BYTES
+
+
+@final
+class Slot:
+    """A page of the map. Its offsets are kept as the objects that a map takes."""
+
+    __slots__ = ("_live_at", "_page", "_start")
+
+    def __init__(self, page: mmap, start: int) -> None:
+        self._page = page
+        self._start = start
+        self._live_at: Any = start + LIVE_AT
+
+    def lay(self, content: bytes) -> None:
+        self._page[self._start : self._start + len(content)] = content
+
+    def count(self) -> None:
+        """From here on its line counts."""
+        self._page[self._live_at] = 1
+
+    def count_no_more(self) -> None:
+        self._page[self._live_at] = 0
+
+    def touch(self) -> None:
+        """Make its page dirty."""
+        self._page[self._start] = self._page[self._start]
 
 
 class Kind(IntEnum):
@@ -28,6 +56,7 @@ class Kind(IntEnum):
     OPENING = 1  # the record of an exchange whose attempt is about to be sent
     ENDED = 2  # a finished record, until it is in the usage log
     PLACE = 3  # where in the usage log the last group was put
+    BRIEF = 4  # an opening in brief, as `opening` makes and reads it
 
 
 class Entry(NamedTuple):
@@ -49,6 +78,23 @@ def pack(number: int, kind: Kind, part: int, parts: int, piece: bytes, live: int
     return _HEAD.pack(_MAGIC, live, kind, part, parts, len(piece), checksum, number) + piece
 
 
+# The first five fields of a line that takes one slot and does not count yet, by its kind.
+_ENDED: Final = Kind.ENDED
+_BRIEF: Final = Kind.BRIEF
+_ENDED_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.ENDED, 0, 1)
+_BRIEF_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.BRIEF, 0, 1)
+_OPENING_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.OPENING, 0, 1)
+_pack_after: Final = struct.Struct("<8sIIQ").pack
+
+
+def pack_whole(number: int, kind: Kind, line: bytes) -> bytes:
+    """As `pack` for a line that takes one slot, in half of its time."""
+    front = _ENDED_FRONT if kind is _ENDED else _BRIEF_FRONT if kind is _BRIEF else _OPENING_FRONT
+    boxed: Any = number  # once, for two callees
+    checksum: Any = crc32(line, boxed)  # which takes the low half of it
+    return _pack_after(front, len(line), checksum, boxed) + line
+
+
 def pieces(line: bytes) -> list[bytes]:
     return [line[start : start + ROOM_BYTES] for start in range(0, len(line), ROOM_BYTES)]
 
@@ -63,7 +109,7 @@ def read_back(slots: Iterable[bytes]) -> Iterator[Entry | bytes]:
             if live:  # half of it is lost, by a power cut
                 yield slot
             continue
-        piece = slot[_HEAD.size : _HEAD.size + length]
+        piece = slot[_HEAD_BYTES : _HEAD_BYTES + length]
         whole = crc32(piece, number & 0xFFFFFFFF) == checksum and len(piece) == length and kind in _KINDS
         if part and whole:
             rest[number, part] = piece

@@ -9,44 +9,62 @@ full disk stops admission and nothing else. Knows no record and reads nothing ba
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final, final
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from plugins.usage_log.ahead_file import AheadFile, Slot, touch
+from plugins.usage_log.ahead_file import AheadFile, touch
 from plugins.usage_log.journal import sync_data
 from plugins.usage_log.places import Place, Places, boot_id
 from plugins.usage_log.slots import (
-    LIVE_AT,
     MOST_PARTS,
     PLACE_SLOTS,
     ROOM_BYTES,
-    SLOT_BYTES,
     Kind,
+    Slot,
     pack,
+    pack_whole,
     parts_of,
     pieces,
 )
 from proxy import Clock
 
-CHUNK_SLOTS = 1024  # the file grows by 4 MiB: some 500 exchanges in flight
-SLOTS_EACH = 2  # promised to an exchange in flight: its opening, and what replaces that
-SLOTS_EACH_SYNCED = 3  # its opening, that of its next attempt until it is on the disk, and its end
-RETRY_SECONDS = 1.0
+CHUNK_SLOTS: Final = 1024  # the file grows by 4 MiB: some 500 exchanges in flight
+SLOTS_EACH: Final = 2  # promised to an exchange in flight: its opening, and what replaces that
+SLOTS_EACH_SYNCED: Final = 3  # its opening, that of its next attempt until it is on the disk, and its end
+RETRY_SECONDS: Final = 1.0
 
-_OPENING = Kind.OPENING
-
-Slots = tuple[Slot, ...]  # of one line: it counts by the first one's live byte
+_ENDED: Final = Kind.ENDED
 
 
-class _Held(msgspec.Struct, frozen=True, gc=False):
-    """The line of an id."""
+@final
+class _Held:
+    """The line of an id.
 
-    slots: Slots
-    is_opening: bool
-    replaced: tuple[Slots, ...] = ()  # lines that count until this one is on the disk
+    Attributes:
+        first: it counts by this slot's live byte.
+        more: of a long one.
+        replaced: lines that count until this one is on the disk.
+    """
+
+    __slots__ = ("first", "is_opening", "more", "replaced")
+
+    def __init__(self, first: Slot, more: list[Slot] | None, is_opening: bool) -> None:
+        self.first = first
+        self.more = more
+        self.is_opening = is_opening
+        self.replaced: list[_Held] | None = None
+
+    def slots(self) -> list[Slot]:
+        """All of its own, and of those that it replaced."""
+        found = [self.first, *(self.more or ())]
+        for held in self.replaced or ():
+            found += held.slots()
+        return found
 
 
+@final
 class WriteAhead:
     """All but `open`, `close`, `place` and `in_place` are for the loop's thread.
 
@@ -147,50 +165,50 @@ class WriteAhead:
 
     def put(self, id: str, line: bytes, kind: Kind) -> bool:
         """Make this the line of that id, in the place of the one it has. False when there is no room."""
-        free = self._free
-        slots: Slots
+        more: list[Slot] | None = None
         if len(line) > ROOM_BYTES:
             slots = self._lay_long(line, kind)
-        elif free:
-            slots = (free.pop(),)
-            page, start = slots[0]
+            if not slots:
+                return False
+            first, more = slots[0], slots[1:]
+        elif self._free:
+            first = self._free.pop()
             self._number += 1
-            content = pack(self._number, kind, 0, 1, line)
-            page[start : start + len(content)] = content
+            first.lay(pack_whole(self._number, kind, line))
         else:
-            slots = ()
-        if not slots:
             return False
-        page, start = slots[0]
-        page[start + LIVE_AT] = 1  # from here on it counts
-        held = self._held
-        old = held.get(id)
-        is_opening = kind is _OPENING
-        held[id] = _Held(slots, is_opening) if old is None else _Held(slots, is_opening, self._replace(old))
+        first.count()
+        is_opening = kind is not _ENDED
+        held = _Held(first, more, is_opening)
+        old = self._held.get(id)
+        self._held[id] = held
+        if old is not None:
+            self._replace(old, held)
         if is_opening:
             self._openings += 1
         return True
 
-    def _lay_long(self, line: bytes, kind: Kind) -> Slots:
-        """Copy a line into several slots; it does not count yet. () when there are not enough."""
+    def _lay_long(self, line: bytes, kind: Kind) -> list[Slot]:
+        """Copy a line into several slots; it does not count yet. [] when there are not enough."""
         parts = parts_of(len(line))
         if parts > len(self._free) or parts > MOST_PARTS:
-            return ()
+            return []
         self._number += 1
-        slots = tuple(self._free.pop() for _ in range(parts))
-        for part, ((page, start), piece) in enumerate(zip(slots, pieces(line), strict=True)):
-            content = pack(self._number, kind, part, parts, piece)
-            page[start : start + len(content)] = content
+        slots = [self._free.pop() for _ in range(parts)]
+        for part, (slot, piece) in enumerate(zip(slots, pieces(line), strict=True)):
+            slot.lay(pack(self._number, kind, part, parts, piece))
         return slots
 
-    def _replace(self, old: _Held) -> tuple[Slots, ...]:
-        """What is replaced, and counts on: the disk may learn that a line is gone before it has the next."""
+    def _replace(self, old: _Held, new: _Held) -> None:
+        """What is replaced counts on where a power cut matters: the disk may learn that it is gone before it has the
+        next."""
         if old.is_opening:
             self._openings -= 1
         if self._sync:
-            return (*old.replaced, old.slots)
-        self._release(old.slots)
-        return ()
+            new.replaced = [*(old.replaced or ()), old]
+            old.replaced = None
+        else:
+            self._release(old)
 
     def done(self, ids: Iterable[str]) -> None:
         """The usage log holds them: they count no more."""
@@ -198,14 +216,20 @@ class WriteAhead:
             held = self._held.pop(each, None)
             if held is not None:
                 self._openings -= held.is_opening
-                self._release(held.slots)
-                for slots in held.replaced:
-                    self._release(slots)
+                self._release(held)
 
-    def _release(self, slots: Slots) -> None:
-        page, start = slots[0]
-        page[start + LIVE_AT] = 0
-        self._free += slots
+    def _release(self, held: _Held) -> None:
+        held.first.count_no_more()
+        self._free.append(held.first)
+        if held.more is not None:
+            self._free += held.more
+        self._release_replaced(held)
+
+    def _release_replaced(self, held: _Held) -> None:
+        replaced, held.replaced = held.replaced, None
+        if replaced is not None:
+            for each in replaced:
+                self._release(each)
 
     def place(self, file: str, offset: int) -> None:
         """Note that the next group goes there. Called by the thread that writes it, before it does."""
@@ -214,19 +238,16 @@ class WriteAhead:
     def _note(self, places: tuple[Place, ...]) -> None:
         self._placed += 1
         content = pack(self._placed, Kind.PLACE, 0, 1, msgspec.json.encode(Places(self._boot, places)))
-        page, start = self._file.first, self._placed % PLACE_SLOTS * SLOT_BYTES
-        page[start + LIVE_AT] = 0
-        page[start : start + len(content)] = content
-        page[start + LIVE_AT] = 1
+        slot = self._file.places[self._placed % PLACE_SLOTS]
+        slot.count_no_more()
+        slot.lay(content)
+        slot.count()
 
     async def synced(self, id: str) -> None:
         """Wait until the line of that id would outlive a power cut; many share one sync. Raises OSError."""
         if (error := await self._next_synced()) is not None:
             raise OSError(*error.args)
-        held = self._held[id]
-        for slots in held.replaced:
-            self._release(slots)
-        self._held[id] = _Held(held.slots, held.is_opening)
+        self._release_replaced(self._held[id])
 
     async def _next_synced(self) -> OSError | None:
         if self._next_sync is None:
@@ -241,7 +262,7 @@ class WriteAhead:
             await asyncio.to_thread(self._file.sync)
         except OSError as error:
             self._failed(error)
-            touch(slot for held in self._held.values() for slots in (held.slots, *held.replaced) for slot in slots)
+            touch(slot for held in self._held.values() for slot in held.slots())
             return error
         return None
 

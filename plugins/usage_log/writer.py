@@ -6,20 +6,21 @@ write-ahead file, and the next start writes it.
 """
 
 import asyncio
+from typing import ClassVar, Final, final
 
 from plugins.usage_log.journal import Journal
 from plugins.usage_log.slots import Kind
 from plugins.usage_log.write_ahead import WriteAhead
 from proxy import Services
 
-GROUP = 256  # lines that do not wait for the pause; 100 in one sync were measured at 146 k lines a second
-LAST_TRIES = 5  # at stop, RETRY_SECONDS apart: long enough for a log rotation to free the disk
+GROUP: Final = 256  # lines that do not wait for the pause; 100 in one sync were measured at 146 k lines a second
+LAST_TRIES: Final = 5  # at stop, RETRY_SECONDS apart: long enough for a log rotation to free the disk
 
 
-class NoRoom(OSError):
-    """An opening has no place: its attempt must not be sent."""
+_ENDED: Final = Kind.ENDED
 
 
+@final
 class Writer:
     """The queue and the task that empties it.
 
@@ -28,7 +29,7 @@ class Writer:
         error: why the last write failed; None when it did not.
     """
 
-    RETRY_SECONDS = 1.0
+    RETRY_SECONDS: ClassVar[float] = 1.0
 
     def __init__(
         self,
@@ -49,7 +50,8 @@ class Writer:
         self._lines: list[bytes] = []  # of those ids
         self._unsafe: set[str] = set()  # those of them that memory alone holds
         self._some = asyncio.Event()  # a line waits
-        self._hurry = asyncio.Event()  # do not wait out the pause: a whole group waits, or we stop
+        self._in_a_hurry = False  # not to wait out the pause: a whole group waits, or we stop
+        self._resting: asyncio.Future[None] | None = None  # the pause
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self.written = 0
@@ -64,20 +66,16 @@ class Writer:
         """Too many wait, for a disk that neither takes them nor fails."""
         return len(self._lines) >= self._capacity
 
-    def open(self, id: str, line: bytes) -> None:
-        """Raises NoRoom."""
-        if not self._ahead.put(id, line, Kind.OPENING):
-            raise NoRoom("no room in the write-ahead file")
-
     def write(self, id: str, line: bytes) -> None:
-        if not self._ahead.put(id, line, Kind.ENDED):
+        if not self._ahead.put(id, line, _ENDED):
             self._unsafe.add(id)
         self._ids.append(id)
         self._lines.append(line)
-        if len(self._lines) == 1:
+        waiting = len(self._lines)
+        if waiting == 1:
             self._some.set()
-        elif len(self._lines) == GROUP and self.error is None:
-            self._hurry.set()
+        elif waiting == GROUP and self.error is None:
+            self._hurry()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="usage log writer")
@@ -86,7 +84,7 @@ class Writer:
         """Write what waits. Raises nothing for a disk that will not take it."""
         self._stopping = True
         self._some.set()
-        self._hurry.set()
+        self._hurry()
         if self._task is not None:
             await asyncio.wait({self._task})
         for tries_left in reversed(range(LAST_TRIES)):
@@ -116,17 +114,21 @@ class Writer:
 
     async def _pause(self, seconds: float) -> None:
         """Wait that long by the clock we were given, or until somebody is in a hurry."""
-        waits = {asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._hurry.wait())}
-        _, rest = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in rest:
-            wait.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        if not self._in_a_hurry:
+            self._resting = asyncio.ensure_future(self._clock.sleep(seconds))
+            await asyncio.wait({self._resting})
+            self._resting = None
+
+    def _hurry(self) -> None:
+        self._in_a_hurry = True
+        if self._resting is not None:
+            self._resting.cancel()
 
     async def _flush(self) -> bool:
         """Write all that waits, in one go; False when it could not be and still waits."""
         count = len(self._lines)
         if not self._stopping:
-            self._hurry.clear()
+            self._in_a_hurry = False
         if not count:
             return True
         try:
@@ -145,7 +147,7 @@ class Writer:
         if not self._lines and not self._stopping:
             self._some.clear()
         elif len(self._lines) >= GROUP:
-            self._hurry.set()
+            self._hurry()
         return True
 
     def _failed(self, error: Exception) -> None:

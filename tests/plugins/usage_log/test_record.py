@@ -3,10 +3,11 @@
 import msgspec
 import pytest
 
-from plugins.usage_log.record import bring_up_to_date, opening_of, record_of
+from plugins.usage_log.record import Forms, record_of
 from proxy import (
     SCHEMA_VERSION,
     AttemptRecord,
+    Exchange,
     Intent,
     Operation,
     Outcome,
@@ -172,20 +173,20 @@ def test_the_price_list_is_the_team_s_or_its_parent_s() -> None:
     assert record_of(make_exchange(), 0.0, teams).price_list is None
 
 
-def test_an_opening_that_was_completed_is_the_record_made_at_the_end() -> None:
-    relay = ScriptedRelay()
-    exchange = make_exchange(
-        relay, team="studio", operation=Operation("chat.completions", api="openai", generates=True)
-    )
-    exchange.route = "gemini"
-    exchange.attempts.append(AttemptRecord(endpoint="eu-1", region="eu", started_ms=0.4, sent=True))
-    exchange.labels["plan"] = "flex"
+def test_a_form_is_found_again_and_gives_the_record_that_is_made_anew() -> None:
     teams = Teams({"studio": Team("studio", price_list="resale")})
+    forms = Forms(teams)
+    relay = ScriptedRelay()
+    operation = Operation("chat.completions", api="openai", generates=True)
 
-    record = opening_of(exchange, exchange.started + 0.1, teams)
-    assert record == record_of(exchange, exchange.started + 0.1, teams)
-    assert (record.outcome, record.total_ms, record.model) == (Outcome.LOST, 100.0, None)
+    def an_exchange() -> Exchange:
+        exchange = make_exchange(relay, team="studio", operation=operation)
+        exchange.route = "gemini"
+        exchange.attempts.append(AttemptRecord(endpoint="eu-1", region="eu", started_ms=0.4, sent=True))
+        return exchange
 
+    exchange = an_exchange()
+    exchange.labels["plan"] = "flex"
     exchange.intent_read = Intent(model="gemini-2.5-flash", image_size="4K")
     exchange.endpoint = make_endpoint("eu-1", region="eu")
     exchange.first_byte = exchange.started + 0.2
@@ -193,8 +194,54 @@ def test_an_opening_that_was_completed_is_the_record_made_at_the_end() -> None:
     exchange.outcome, exchange.reason, exchange.once = Outcome.CLIENT_GONE, "CALLER_IDLE", "batches/b"
     exchange.usage, exchange.usage_state = Usage(input_tokens=12), UsageState.PARTIAL
     relay.request_bytes, exchange.response_bytes = 592, 1100
-    exchange.labels.clear()
-    bring_up_to_date(record, exchange, exchange.started + 1.25)
+    form = forms.find(exchange)
+    assert form.fill(exchange, exchange.started + 1.25) == record_of(exchange, exchange.started + 1.25, teams)
 
-    assert record == record_of(exchange, exchange.started + 1.25, teams)
-    assert (record.model, record.endpoint, record.total_ms, record.labels) == ("gemini-2.5-flash", "eu-1", 1250.0, {})
+    another = an_exchange()  # nothing of the one before is left in the form, and the body may name another model
+    assert forms.find(another) is not form
+    another.intent_read = Intent(model="gemini-2.5-flash")
+    assert forms.find(another) is form
+    record = form.fill(another, another.started + 0.1)
+    assert record == record_of(another, another.started + 0.1, teams)
+    assert (record.outcome, record.total_ms, record.endpoint, record.labels) == (Outcome.LOST, 100.0, None, {})
+    assert (record.asked_image_size, record.once, record.price_list) == (None, None, "resale")
+
+
+def test_a_form_is_one_callers_and_of_one_configuration() -> None:
+    teams = Teams({"studio": Team("studio", price_list="resale"), "lab": Team("lab")})
+    forms = Forms(teams)
+    form = forms.find(make_exchange(team="studio"))
+
+    assert forms.find(make_exchange(team="studio")) is form
+    assert forms.find(make_exchange(team="studio", target=f"{make_exchange().request.target}?alt=json")) is form
+    for other in (
+        make_exchange(team="lab"),
+        make_exchange(),
+        make_exchange(team="studio", method="PUT"),
+        make_exchange(team="studio", target="/v1/models/gemini-2.5-flash:generateContent"),
+        make_exchange(team="studio", operation=Operation("generateContent", api="vertex", generates=True)),
+    ):
+        found = forms.find(other)
+        assert found is not form
+        assert found.fill(other, other.started) == record_of(other, other.started, teams)
+
+    teams.replace({"studio": Team("studio", price_list="list")})
+    exchange = make_exchange(team="studio")
+    assert forms.find(exchange).fill(exchange, exchange.started).price_list == "list"
+
+
+def test_what_comes_once_is_not_kept() -> None:
+    forms = Forms(Teams())
+    for once in (
+        make_exchange(target="/v1beta/files/a", operation=Operation("files.get")),
+        make_exchange(target="/v1beta/models/AIza" + "planted-planted:generateContent"),
+        make_exchange(operation=Operation("x", model="m" * 200, generates=True)),
+    ):
+        assert forms.find(once) is not forms.find(once)
+
+
+def test_as_many_forms_as_there_may_be() -> None:
+    forms = Forms(Teams())
+    for number in range(3000):
+        exchange = make_exchange(target=f"/v1beta/models/{number}:generateContent")
+        assert forms.find(exchange).fill(exchange, exchange.started).path == exchange.request.target

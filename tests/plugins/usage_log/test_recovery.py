@@ -14,12 +14,13 @@ from structlog.testing import capture_logs
 from plugins.usage_log import recovery
 from plugins.usage_log.journal import Journal
 from plugins.usage_log.logger import render
-from plugins.usage_log.record import record_of
+from plugins.usage_log.opening import opening_of
+from plugins.usage_log.record import Forms, record_of
 from plugins.usage_log.slots import SLOT_BYTES, Kind
 from plugins.usage_log.write_ahead import WriteAhead
-from proxy import Charge, Outcome, Prices, Pricing, Teams, UsageRecord
+from proxy import Attempt, AttemptRecord, Charge, Outcome, Prices, Pricing, Team, Teams, UsageRecord
 from tests.plugins.usage_log.disk import largest_file
-from tests.support import ManualClock, make_exchange
+from tests.support import ManualClock, make_endpoint, make_exchange
 
 NOW = 1_750_000_000.0
 FILE = "usage-2025-06-15.jsonl"
@@ -237,6 +238,43 @@ def test_what_cannot_be_read_is_set_aside_and_said(tmp_path: Path) -> None:
     assert b'["not a record"]' in aside
     assert len(aside) > SLOT_BYTES
     assert [(log["log_level"], log.get("lines")) for log in logs] == [("error", 2), ("warning", None)]
+
+
+def test_a_brief_opening_becomes_the_record_that_a_whole_one_does(tmp_path: Path) -> None:
+    teams = Teams({"studio": Team("studio", price_list="resale")})
+    forms, dead = Forms(teams), Dead(tmp_path)
+    wanted = []
+    for number in range(2):  # the second attempt's is whole
+        exchange = make_exchange(team="studio")
+        exchange.id = f"x-{number}"
+        tried = [AttemptRecord(endpoint=name, region="eu", started_ms=2.5) for name in ("us-1", "eu-1")[: 1 + number]]
+        exchange.attempts = tried
+        kind, line = opening_of(forms.find(exchange), Attempt(exchange, make_endpoint(), tried[-1]))
+        assert kind is (Kind.OPENING if number else Kind.BRIEF)
+        dead.ahead.put(exchange.id, line, kind)
+        tried[-1].sent = True
+        record = record_of(exchange, exchange.started + 0.0025, teams)
+        record.reason, record.pricing, record.cost, record.price = recovery.KILLED, Pricing.ESTIMATED, "0.25", "0.3"
+        record.cost_currency = record.price_currency = "USD"
+        record.price_list = None  # as `Estimates` has it
+        wanted.append(record)
+    dead.die()
+
+    (log,) = recover(tmp_path)
+
+    assert list(records(tmp_path).values()) == wanted
+    assert (log["lost"], log["ended"]) == (2, 0)
+
+
+def test_a_brief_opening_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
+    dead = Dead(tmp_path)
+    dead.ahead.put("x", b"planted", Kind.BRIEF)
+    dead.die()
+
+    (log,) = recover(tmp_path)
+
+    assert (log["log_level"], log["lines"]) == ("error", 1)
+    assert (tmp_path / "ahead-1.wal.torn").read_bytes() == b"planted\n"
 
 
 def test_an_opening_of_another_version_is_written_as_it_is(tmp_path: Path) -> None:

@@ -1,12 +1,25 @@
 """Lines in slots: read back whole, in whatever order the slots lie, and nothing that does not count."""
 
+import mmap
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugins.usage_log.slots import LIVE_AT, ROOM_BYTES, SLOT_BYTES, Entry, Kind, pack, parts_of, pieces, read_back
+from plugins.usage_log.slots import (
+    LIVE_AT,
+    ROOM_BYTES,
+    SLOT_BYTES,
+    Entry,
+    Kind,
+    Slot,
+    pack,
+    pack_whole,
+    parts_of,
+    pieces,
+    read_back,
+)
 
 
 def slots_of(number: int, line: bytes, *, live: int = 1) -> list[bytes]:
@@ -61,3 +74,21 @@ def test_the_live_byte_is_where_it_is_said_to_be() -> None:
     (slot,) = slots_of(1, b"line", live=0)
 
     assert list(read_back([slot[:LIVE_AT] + b"\1" + slot[LIVE_AT + 1 :]])) == [Entry(1, Kind.ENDED, b"line")]
+
+
+@given(st.integers(1, 1 << 40), st.sampled_from([Kind.OPENING, Kind.BRIEF, Kind.ENDED]), st.binary(max_size=ROOM_BYTES))
+def test_the_quick_way_packs_the_same_bytes(number: int, kind: Kind, line: bytes) -> None:
+    assert pack_whole(number, kind, line) == pack(number, kind, 0, 1, line)
+
+
+def test_a_slot_is_one_page_of_its_map() -> None:
+    with mmap.mmap(-1, 3 * mmap.PAGESIZE) as page:
+        slot = Slot(page, SLOT_BYTES)
+        slot.lay(pack_whole(7, Kind.ENDED, b"line"))
+        assert list(read_back([page[SLOT_BYTES : 2 * SLOT_BYTES]])) == []
+        slot.count()
+        slot.touch()
+        assert list(read_back([page[SLOT_BYTES : 2 * SLOT_BYTES]])) == [Entry(7, Kind.ENDED, b"line")]
+        slot.count_no_more()
+        assert list(read_back([page[SLOT_BYTES : 2 * SLOT_BYTES]])) == []
+        assert not any(page[:SLOT_BYTES] + page[2 * SLOT_BYTES :])

@@ -1,0 +1,66 @@
+"""What the usage log does for an exchange: lets it in, opens a line of it before each attempt, closes it at its end.
+
+`UsageLog` is the plugin around it. An exchange is let in while its end can be written down for sure. Its opening stands
+in the write-ahead file, where its record takes that one's place; the writer takes it on from there.
+"""
+
+from typing import final
+
+from structlog.typing import FilteringBoundLogger
+
+from plugins.usage_log.charging import charge_into
+from plugins.usage_log.logger import RecordLogger
+from plugins.usage_log.opening import opening_of
+from plugins.usage_log.record import Form, Forms
+from plugins.usage_log.write_ahead import WriteAhead
+from plugins.usage_log.writer import Writer
+from proxy import Attempt, Clock, Exchange, Prices, Services
+
+
+@final
+class Ledger:
+    """Of one usage log. All on the loop; nothing here waits."""
+
+    def __init__(self, ahead: WriteAhead, writer: Writer, records: RecordLogger, services: Services) -> None:
+        self._ahead = ahead
+        self._writer = writer
+        self._records = records
+        self._clock: Clock = services.clock
+        self._prices: Prices = services.prices
+        self._log: FilteringBoundLogger = services.log
+        self._forms = Forms(services.teams)
+        self._opened: dict[str, Form] = {}  # by id: whose line is an opening
+
+    def unready(self) -> str | None:
+        """Why records cannot be kept just now."""
+        if self._writer.error is not None:
+            return f"the usage log cannot be written: {self._writer.error}"
+        if self._ahead.error is not None:
+            return f"the usage log's write-ahead file has no room: {self._ahead.error}"
+        return f"{self._writer.queued} records wait for a disk that hangs" if self._writer.full else None
+
+    def enter_at_once(self) -> bool:
+        """Let an exchange in; `close` must follow. False where records cannot be kept, or room has to be made first."""
+        return self.unready() is None and self._ahead.enter_at_once()
+
+    def open(self, attempt: Attempt) -> None:
+        """Raises OSError: the attempt must not be sent."""
+        exchange = attempt.exchange
+        # Made anew for another attempt: what came of the one before is in it.
+        form = self._opened[exchange.id] = self._forms.find(exchange)
+        kind, line = opening_of(form, attempt)
+        if not self._ahead.put(exchange.id, line, kind):
+            raise OSError("no room in the write-ahead file")
+
+    def close(self, exchange: Exchange) -> None:
+        """Price and write the record, whatever became of the exchange."""
+        try:
+            ended = exchange.ended
+            form = self._opened.pop(exchange.id, None)
+            if form is None or not form.fits(exchange):
+                form = self._forms.find(exchange)
+            record = form.fill(exchange, self._clock.monotonic() if ended is None else ended)
+            exchange.charge = charge_into(record, self._prices, self._log)
+            self._records.write(record)
+        finally:
+            self._ahead.leave()
