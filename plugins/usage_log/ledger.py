@@ -56,7 +56,9 @@ class Ledger:
         """Price and write the record, whatever became of the exchange."""
         try:
             ended = exchange.ended
-            form = self._opened.pop(exchange.id, None)
+            form = self._opened.get(exchange.id)
+            if form is not None:
+                del self._opened[exchange.id]
             if form is None or not form.fits(exchange):
                 form = self._forms.find(exchange)
             record = form.fill(exchange, self._clock.monotonic() if ended is None else ended)

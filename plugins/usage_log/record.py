@@ -151,11 +151,9 @@ class Form:
         return True
 
     def fill(self, exchange: Exchange, now_monotonic: float) -> UsageRecord:
-        endpoint, first_byte = exchange.endpoint, exchange.first_byte
-        started, intent = exchange.started, exchange.intent_read
+        endpoint, first_byte, intent = exchange.endpoint, exchange.first_byte, exchange.intent_read
         size_bytes = exchange.request_bytes
-        is_settled = exchange.usage_state is _FINAL or not self.generates
-        return replace(
+        record = replace(
             self._blank,
             time=rfc3339(exchange.received_at),
             id=exchange.id,
@@ -164,18 +162,26 @@ class Form:
             attempts=exchange.attempts,
             outcome=exchange.outcome,
             status=exchange.status,
-            reason=exchange.reason,
-            first_byte_ms=None if first_byte is None else to_ms(first_byte - started),
-            total_ms=to_ms(now_monotonic - started),
+            first_byte_ms=None if first_byte is None else to_ms(first_byte - exchange.started),
+            total_ms=to_ms(now_monotonic - exchange.started),
             request_bytes=size_bytes,
             response_bytes=exchange.response_bytes,
             usage_state=exchange.usage_state,
             usage=exchange.usage,
-            estimate=None if is_settled else _estimate(exchange, size_bytes),
-            asked_image_size=None if intent is None else intent.image_size,
-            once=exchange.once,
             labels=labels_of(exchange.labels),
         )
+        # What few have: a name more to replace takes longer than to see that there is nothing.
+        if exchange.reason is not None:
+            record.reason = exchange.reason
+        if exchange.once is not None:
+            record.once = exchange.once
+        if self.generates and exchange.usage_state is not _FINAL:
+            record.estimate = _estimate(exchange, size_bytes)
+        if intent is not None:
+            image_size = intent.image_size
+            if image_size is not None:
+                record.asked_image_size = image_size
+        return record
 
 
 @final

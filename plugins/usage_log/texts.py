@@ -46,7 +46,7 @@ def rfc3339(unix_seconds: float) -> str:
 
 
 def to_ms(seconds: float) -> float:
-    """Milliseconds to the tenth. A time that has passed is never negative."""
+    """Milliseconds to the tenth, of a time that has passed."""
     return int(seconds * 10_000 + 0.5) / 10  # `round` takes ten times as long
 
 

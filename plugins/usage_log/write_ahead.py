@@ -200,8 +200,7 @@ class WriteAhead:
         return slots
 
     def _replace(self, old: _Held, new: _Held) -> None:
-        """What is replaced counts on where a power cut matters: the disk may learn that it is gone before it has the
-        next."""
+        """Where a power cut matters it counts on: the disk may learn that it is gone before it has the next."""
         if old.is_opening:
             self._openings -= 1
         if self._sync:
@@ -213,8 +212,9 @@ class WriteAhead:
     def done(self, ids: Iterable[str]) -> None:
         """The usage log holds them: they count no more."""
         for each in ids:
-            held = self._held.pop(each, None)
+            held = self._held.get(each)
             if held is not None:
+                del self._held[each]
                 self._openings -= held.is_opening
                 self._release(held)
 
