@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from proxy.gemini.paths import bare_model
 from proxy.gemini.prompt_size import prompt_size, tokens_of_text
+from proxy.gemini.repeated_names import named_model, says_twice
 from proxy.gemini.request_fields import VIDEO_CALLS, Asked, dearest_size, read_fields, read_name
 from proxy.gemini.request_names import Names
 from proxy.operation import Intent, Operation
@@ -57,8 +57,8 @@ def read_intent(operation: Operation, target: str, skeleton: bytes, *, truncated
         if in_body:
             raise ValueError("Request payload has too many parts to find its model.")
         return unread(operation, truncated_from or len(skeleton))
-    model = _named_model(skeleton) if in_body else operation.model
-    if name in VIDEO_CALLS and _says_twice(skeleton, body):
+    model = named_model(skeleton) if in_body else operation.model
+    if name in VIDEO_CALLS and says_twice(skeleton, body):
         return msgspec.structs.replace(unread(operation, len(skeleton)), model=model)
     asked = _read_batch(operation, model, body) if name == "batchGenerateContent" else None
     tokens, images = prompt_size(body)
@@ -125,55 +125,6 @@ def _decode(skeleton: bytes) -> dict[str, Any] | None:
     if isinstance(body, msgspec.Raw) and bytes(body).startswith(b"{"):
         return None
     raise ValueError('Invalid JSON payload received. Unknown name "": Root element must be a message.')
-
-
-class _Name:
-    """Stands for a value, so that msgspec asks `dec_hook` about each: of a repeated key it would keep the last."""
-
-
-class _Names(msgspec.Struct):
-    model: _Name | None = None
-    agent: _Name | None = None
-
-
-class _Video(msgspec.Struct):
-    """What a video costs is said in these."""
-
-    instances: _Name | None = None
-    parameters: _Name | None = None
-    seconds: _Name | None = None
-    size: _Name | None = None
-    n: _Name | None = None
-
-
-def _says_twice(skeleton: bytes, body: dict[str, Any]) -> bool:
-    """Of a repeated key we see the last, and Google may take the first, or merge the two."""
-    said: list[Any] = []
-
-    def note(_: type, value: Any) -> _Name:
-        said.append(value)
-        return _Name()
-
-    msgspec.json.decode(skeleton, type=_Video, dec_hook=note)
-    return len(said) > sum(body.get(name) is not None for name in _Video.__struct_fields__)
-
-
-def _named_model(skeleton: bytes) -> str | None:
-    """The model, or the agent, that a body names. Raises ValueError when it names two.
-
-    Parsers disagree about a repeated key (RFC 8259, section 4), and an interaction may hold both fields: a limit
-    on models that reads one of them while Google reads the other is none.
-    """
-    named: list[Any] = []
-
-    def note(_: type, value: Any) -> _Name:
-        named.append(value)
-        return _Name()
-
-    msgspec.json.decode(skeleton, type=_Names, dec_hook=note)
-    if any(value != named[0] for value in named[1:]):
-        raise ValueError("The request names its model more than once.")
-    return bare_model(named[0]) if named and isinstance(named[0], str) and named[0] else None
 
 
 def _read_batch(operation: Operation, model: str | None, body: dict[str, Any]) -> Asked | None:
