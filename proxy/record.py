@@ -2,7 +2,7 @@
 
 The product of the gateway: its field names are a published interface (`docs/usage-record.schema.json`), changed
 only together with `SCHEMA_VERSION`. The `usage_log` plugin writes it, `price.py` puts amounts into it, `weir usage`
-reads it.
+reads it. Nothing in it refers to itself, so the collector is not told (`gc=False`).
 """
 
 from enum import StrEnum
@@ -31,7 +31,7 @@ class ChargeLine(msgspec.Struct, frozen=True, gc=False):
     cost: str
 
 
-class UsageRecord(msgspec.Struct, kw_only=True):
+class UsageRecord(msgspec.Struct, kw_only=True, gc=False):
     """One line of the usage log: who, what, where, how it ended, what it used, what it costs.
 
     What it costs follows from the rest and from the price file of version `prices`, so that any record can be

@@ -13,6 +13,8 @@ from proxy.usage import Usage
 
 DEFAULT_SIZE: Final = "1K"  # what Google makes where nothing is asked (Gemini fact 4.3)
 
+_line: Final = ChargeLine  # compiled, a constant of the module is at hand, and a name from another is looked up
+
 
 @final
 class Bill:
@@ -47,7 +49,7 @@ class Bill:
             self.known = False
             return
         units, decimals = rate.units * quantity, rate.decimals
-        self.lines.append(ChargeLine(rate.meter, quantity, rate.text, text_of(units, decimals)))
+        self.lines.append(_line(rate.meter, quantity, rate.text, text_of(units, decimals)))
         beyond = decimals - self._decimals
         if beyond > 0:
             self._units *= POWERS[beyond]

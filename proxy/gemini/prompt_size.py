@@ -72,24 +72,27 @@ class _Prompt:
             self.read(item, depth)
 
     def _read_fields(self, fields: dict[str, Any], depth: int) -> None:
-        is_special = False
-        for name in fields:
+        if depth > _DEEPEST:
+            self.left.append(fields)
+            return
+        before = self.text, self.media, self.images, len(self.left)
+        looked = False
+        for name, value in fields.items():
             if name in _SPECIAL:
-                is_special = True
-                break
-        if is_special:
-            self._read_special(fields, depth)
-        elif depth > _DEEPEST:
-            self.left += fields.values()
-        else:
-            for value in fields.values():
-                self.read(value, depth)
+                if name in _NOT_TEXT:
+                    continue
+                if not looked:
+                    looked = True
+                    kind, data = _blob(fields)
+                    if kind is not None:  # and nothing else: what was read of it, by its names' order, is undone
+                        self.text, self.media, self.images, left = before
+                        del self.left[left:]
+                        self._add_blob(kind, data)
+                        return
+            self.read(value, depth)
 
-    def _read_special(self, fields: dict[str, Any], depth: int) -> None:
-        kind, data = (None, None) if _OF_A_BLOB.isdisjoint(fields) else _blob(fields)
-        if kind is None:
-            self._read_items([value for name, value in fields.items() if name not in _NOT_TEXT], depth)
-        elif kind == "image":
+    def _add_blob(self, kind: str, data: str | None) -> None:
+        if kind == "image":
             self.images += 1
         elif data is None:
             self.media += _IMAGE_TOKENS * _BYTES_PER_MEDIA_TOKEN  # of a stored file only the name is known

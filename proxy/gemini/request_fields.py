@@ -36,17 +36,17 @@ _SIZES = ("512", "1K", "2K", "4K")  # by price; what is none of them is taken to
 _IMAGE_MODEL = re.compile(r"-image\b|nano-banana|^imagen")
 _MAKE_IMAGES: Final = frozenset({"images.generations", "images.edits"})
 _MAKE_NONE: Final = ("embed", "batchembed", "asyncbatchembed", "count", "compute")  # how their names begin
-_IMAGEN_DEFAULT_COUNT = 4
+_IMAGEN_DEFAULT_COUNT: Final = 4
 VIDEO_CALLS: Final = frozenset({"predictLongRunning", "videos"})
-_VIDEO_DEFAULT_SECONDS = 8  # Veo's own, and the longest that one call makes
-_MOST_VIDEOS = 4  # that one call makes
+_VIDEO_DEFAULT_SECONDS: Final = 8  # Veo's own, and the longest that one call makes
+_MOST_VIDEOS: Final = 4  # that one call makes
 _RESOLUTIONS = ("720p", "1080p", "4k")  # by price
 _LINES = ((720, "720p"), (1080, "1080p"))  # of the shorter side; beyond it is 4k
-_MAX_COUNT = 1 << 31  # counts are int32 at Google
+_MAX_COUNT: Final = 1 << 31  # counts are int32 at Google
 
 # What is remembered of calls that say nothing: a model's name is the caller's text.
-_MOST_KEPT = 1000
-_LONGEST_KEPT = 128  # characters; Google's have some 40
+_MOST_KEPT: Final = 1000
+_LONGEST_KEPT: Final = 128  # characters; Google's have some 40
 
 
 @final
@@ -208,15 +208,17 @@ def _read(call: _Call, said: dict[str, list[Any]]) -> Asked:
 
 
 def _wants_images(said: dict[str, list[Any]], *, unsaid: bool) -> bool:
-    for kind in said.get("formats", ()):
-        if isinstance(kind, dict) and kind.get("type") == "image":
-            return True
-    lists = [value for value in said.get("modalities", ()) if isinstance(value, list) and value]
-    if lists:
-        return any(_is_image(modality) for modalities in lists for modality in modalities)
-    for kind in said.get("config_formats", ()):
-        if isinstance(kind, dict) and "image" in kind:
-            return True
+    formats = said.get("formats")
+    if formats is not None and any(isinstance(kind, dict) and kind.get("type") == "image" for kind in formats):
+        return True
+    modalities = said.get("modalities")
+    if modalities is not None:
+        lists = [value for value in modalities if isinstance(value, list) and value]
+        if lists:
+            return any(_is_image(modality) for value in lists for modality in value)
+    formats = said.get("config_formats")
+    if formats is not None and any(isinstance(kind, dict) and "image" in kind for kind in formats):
+        return True
     return unsaid or "image_config" in said
 
 
@@ -225,8 +227,10 @@ def _is_image(modality: Any) -> bool:
 
 
 def _largest(values: list[Any] | None) -> int | None:
+    if values is None:
+        return None
     largest: int | None = None
-    for value in values or ():
+    for value in values:
         said = count(value, _MAX_COUNT)
         if said is not None and (largest is None or said > largest):
             largest = said
