@@ -10,12 +10,13 @@ from typing import Any, Final, final
 
 import msgspec
 
-from proxy.gemini.plain_shape import PlainDetail, PlainDocument, PlainPart
+from proxy.gemini.plain_shape import PlainCounts, PlainDetail, PlainDocument
 from proxy.gemini.scalars import UNSPECIFIED, modality_name
 from proxy.usage import Usage
 
 _decode: Final = msgspec.json.Decoder(PlainDocument).decode
 _fields: Final = msgspec.structs.astuple  # all fields of a struct, in the time of two
+_NO_COUNTS: Final[tuple[Any, ...]] = (None,) * len(PlainCounts.__struct_fields__)
 
 
 @final
@@ -53,28 +54,38 @@ class Plain:
 
     def __init__(self, document: PlainDocument) -> None:
         candidates, counts, model, response_id, _, _, _, _ = _fields(document)
+        given, output, cached, tool, total, given_by, cached_by, output_by, tool_by, thought, traffic, served = (
+            _NO_COUNTS if counts is None else _fields(counts)
+        )
         self.model: str | None = model
         self.response_id: str | None = response_id
-        self.given: int | None = None
-        self.output: int | None = None
-        self.cached: int | None = None
-        self.tool: int | None = None
-        self.total: int | None = None
-        self.thought: int | None = None
-        self.given_by: dict[str, int] | None = None
-        self.cached_by: dict[str, int] | None = None
-        self.output_by: dict[str, int] | None = None
-        self.tool_by: dict[str, int] | None = None
-        self.tier: str | None = None
-        self.is_odd = False
+        self.given: int | None = given
+        self.output: int | None = output
+        self.cached: int | None = cached
+        self.tool: int | None = tool
+        self.total: int | None = total
+        self.thought: int | None = thought
+        self.given_by = _tokens_by(given_by) if given_by else None
+        self.output_by = _tokens_by(output_by) if output_by else None
+        self.cached_by = _tokens_by(cached_by) if cached_by else None
+        self.tool_by = _tokens_by(tool_by) if tool_by else None
+        self.tier: str | None = served or traffic or None
+        self.is_odd = served is not None and traffic is not None
         self.seen: list[int] = []
         self.reasons: list[str | None] = []
         self.images = 0
-        if counts is not None:
-            self._read_counts(_fields(counts))
-        if candidates is not None:
-            for candidate in candidates:
-                self._read_candidate(_fields(candidate))
+        for candidate in candidates or ():
+            content, reason, index, _ = _fields(candidate)
+            self.seen.append(index)
+            ended = isinstance(reason, str) and reason and not reason.endswith(UNSPECIFIED)
+            self.reasons.append(reason if ended else None)
+            parts = None if content is None else content.parts
+            for part in parts or ():
+                inline, stored, thought = _fields(part)
+                blob = inline or stored
+                # A draft among the thoughts is no image of the answer, and not billed as one.
+                if blob is not None and thought is not True and _is_image(blob.mime_type):
+                    self.images += 1
 
     def usage(self, tier: str | None) -> Usage | None:
         """What was used, if this is all; None where it counts nothing. `tier` is a header's word, which wins."""
@@ -102,25 +113,6 @@ class Plain:
             response_id=self.response_id or None,
         )
 
-    def _read_counts(self, counts: tuple[Any, ...]) -> None:
-        given, output, cached, tool, total, given_by, cached_by, output_by, tool_by, thought, traffic, served = counts
-        self.given, self.output, self.cached = given, output, cached
-        self.tool, self.total, self.thought = tool, total, thought
-        self.given_by = _tokens_by(given_by) if given_by else None
-        self.cached_by = _tokens_by(cached_by) if cached_by else None
-        self.output_by = _tokens_by(output_by) if output_by else None
-        self.tool_by = _tokens_by(tool_by) if tool_by else None
-        self.tier = served or traffic or None
-        self.is_odd = served is not None and traffic is not None
-
-    def _read_candidate(self, candidate: tuple[Any, ...]) -> None:
-        content, reason, index, _ = candidate
-        self.seen.append(index)
-        self.reasons.append(_said(reason))
-        parts = None if content is None else content.parts
-        if parts:
-            self.images += _images_in(parts)
-
     def _finish_reasons(self) -> tuple[str, ...]:
         """By candidate; of one that comes twice, the last."""
         if len(self.seen) == 1:
@@ -139,10 +131,6 @@ def read_plain(document: bytes) -> Plain | None:
     return None if answer.is_odd else answer
 
 
-def _said(reason: str | None) -> str | None:
-    return None if not reason or reason.endswith(UNSPECIFIED) else reason
-
-
 def _tokens_by(details: list[PlainDetail]) -> dict[str, int]:
     found: dict[str, int] = {}
     for detail in details:
@@ -154,13 +142,5 @@ def _tokens_by(details: list[PlainDetail]) -> dict[str, int]:
     return found
 
 
-def _images_in(parts: list[PlainPart]) -> int:
-    """A draft among the thoughts is no image of the answer, and not billed as one."""
-    images = 0
-    for part in parts:
-        inline, stored, thought = _fields(part)
-        blob = inline or stored
-        if blob is not None and thought is not True:
-            kind = blob.mime_type
-            images += kind is not None and kind.lower().startswith("image/")
-    return images
+def _is_image(mime_type: str | None) -> bool:
+    return mime_type is not None and mime_type.lower().startswith("image/")

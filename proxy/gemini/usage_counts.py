@@ -99,26 +99,30 @@ class Counts:
 
     def read_plain(self, usage: Plain) -> None:
         """As `read`, of counts that are typed already."""
-        self._put("input_tokens", usage.given)
-        self._put("output_tokens", usage.output)
-        self._put("cached_tokens", usage.cached)
-        self._put("tool_tokens", usage.tool)
-        self._put("total_tokens", usage.total)
-        self._put("thought_tokens", usage.thought)
-        self._put_details("input_by_modality", usage.given_by)
-        self._put_details("cached_by_modality", usage.cached_by)
-        self._put_details("output_by_modality", usage.output_by)
-        self._put_details("tool_by_modality", usage.tool_by)
+        tokens = self._tokens
+        if usage.given is not None:
+            tokens["input_tokens"] = usage.given
+        if usage.output is not None:
+            tokens["output_tokens"] = usage.output
+        if usage.cached is not None:
+            tokens["cached_tokens"] = usage.cached
+        if usage.tool is not None:
+            tokens["tool_tokens"] = usage.tool
+        if usage.total is not None:
+            tokens["total_tokens"] = usage.total
+        if usage.thought is not None:
+            tokens["thought_tokens"] = usage.thought
+        self.said = self.said or bool(tokens)
+        details = self.details
+        if usage.given_by is not None:
+            details["input_by_modality"] = usage.given_by
+        if usage.output_by is not None:
+            details["output_by_modality"] = usage.output_by
+        if usage.cached_by is not None:
+            details["cached_by_modality"] = usage.cached_by
+        if usage.tool_by is not None:
+            details["tool_by_modality"] = usage.tool_by
         self.tier = usage.tier or self.tier
-
-    def _put(self, ours: str, tokens: int | None) -> None:
-        if tokens is not None:
-            self.said = True
-            self._tokens[ours] = tokens
-
-    def _put_details(self, ours: str, details: dict[str, int] | None) -> None:
-        if details is not None:
-            self.details[ours] = details
 
     def add(self, ours: str, tokens: int) -> None:
         """To what was counted so far: for answers whose counts stand in each of their parts."""
