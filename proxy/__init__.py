@@ -9,9 +9,9 @@ from proxy.exchange import Attempt, Exchange, Exclusion
 from proxy.head import Headers, RequestHead, ResponseHead
 from proxy.operation import Intent, Operation
 from proxy.plugin import AttemptNext, Clock, ExchangeNext, Fetch, Fetched, NoConfig, Plugin, Services
-from proxy.price import Charge, ChargeLine, Pricing, fixed
+from proxy.price import Charge, Prices, fixed, put_charge
 from proxy.principal import Continuation, Principal
-from proxy.record import SCHEMA_VERSION, Prices, UsageRecord, put_charge
+from proxy.record import SCHEMA_VERSION, ChargeLine, Pricing, UsageRecord
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 from proxy.scrub import hide_credentials
 from proxy.store import Denied, Grant, Store, Take

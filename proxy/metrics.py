@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from proxy.exchange import Exchange
-from proxy.price import Pricing
+from proxy.record import Pricing
 from proxy.tally import BUCKETS, Count, Kind, KindTuple, Tally, Times
 from proxy.version import __version__
 

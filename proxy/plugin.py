@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger
 from proxy.endpoint import Endpoint
 from proxy.exchange import Attempt, Exchange
 from proxy.head import Headers, ResponseHead
-from proxy.record import Prices
+from proxy.price import Prices
 from proxy.store import Store
 from proxy.teams import Teams
 

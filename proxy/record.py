@@ -1,20 +1,37 @@
-"""The line the usage log holds of an exchange, and how it gets its price.
+"""The line the usage log holds of an exchange.
 
 The product of the gateway: its field names are a published interface (`docs/usage-record.schema.json`), changed
-only together with `SCHEMA_VERSION`. The `usage_log` plugin writes it, `weir usage` reads it.
+only together with `SCHEMA_VERSION`. The `usage_log` plugin writes it, `price.py` puts amounts into it, `weir usage`
+reads it. Nothing in it refers to itself, so the collector is not told (`gc=False`).
 """
 
-from typing import Protocol
+from enum import StrEnum
 
 import msgspec
 
-from proxy.price import Charge, ChargeLine, Pricing, fixed
 from proxy.usage import AttemptRecord, Outcome, Usage, UsageState
 
 SCHEMA_VERSION = 1
 
 
-class UsageRecord(msgspec.Struct, kw_only=True):
+class Pricing(StrEnum):
+    """What an amount rests on."""
+
+    PRICED = "priced"  # the answer's own counts, read to their end; or it is known to be free
+    ESTIMATED = "estimated"  # partial counts, or what the request asked for
+    UNPRICED = "unpriced"  # no price is known for it, or nothing to count: the amount is null, never zero
+
+
+class ChargeLine(msgspec.Struct, frozen=True, gc=False):
+    """One position of a bill. Amounts are decimals in fixed-point notation, so that no reader rounds them."""
+
+    meter: str  # input_text, cached_text, output_text, output_image, images, search_queries, video_seconds, ...
+    quantity: int  # tokens, images, queries, seconds
+    rate: str  # for one million tokens, or for one of anything else; multipliers of tier and region applied
+    cost: str
+
+
+class UsageRecord(msgspec.Struct, kw_only=True, gc=False):
     """One line of the usage log: who, what, where, how it ended, what it used, what it costs.
 
     What it costs follows from the rest and from the price file of version `prices`, so that any record can be
@@ -60,25 +77,3 @@ class UsageRecord(msgspec.Struct, kw_only=True):
     prices: str | None = None  # the version of the price file
     charges: tuple[ChargeLine, ...] = ()
     labels: dict[str, str] = {}
-
-
-class Prices(Protocol):
-    """The price file in force. The same object for as long as the process lives; a reload changes its content."""
-
-    def charge(self, record: UsageRecord) -> Charge:
-        """What a record costs, by its own fields alone: `price_list` and all before it. Pure; never raises."""
-
-
-def put_charge(record: UsageRecord, charge: Charge) -> None:
-    """Write a charge into a record, over whatever amounts it has."""
-    record.tier = charge.tier
-    record.image_size = charge.image_size
-    record.pricing = charge.pricing
-    cost, price = charge.cost, charge.price
-    record.cost = None if cost is None else fixed(cost)
-    record.cost_currency = None if cost is None else charge.cost_currency
-    record.price = record.cost if price is cost else None if price is None else fixed(price)
-    record.price_currency = None if price is None else charge.price_currency
-    record.price_list = charge.price_list
-    record.prices = charge.prices
-    record.charges = charge.lines

@@ -1,7 +1,8 @@
 """What an exchange used, how it ended, and what was tried.
 
 `Usage` is filled by `gemini/meter.py`, read by quotas and by the usage log, and is a part of each usage record
-(`record.py`): its field names are a published interface.
+(`record.py`): its field names are a published interface. Nothing in it refers to itself, so the collector is not told
+(`gc=False`).
 """
 
 from enum import StrEnum
@@ -28,7 +29,7 @@ class UsageState(StrEnum):
     NONE = "none"  # the answer carried no counts
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Counts read from an answer; Gemini's `usageMetadata` under one set of names (facts, section 4.1).
 
     Tokens that were cached are part of `input_tokens` too, as Google counts them. Modalities are Google's
@@ -55,7 +56,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     response_id: str | None = None
 
 
-class AttemptRecord(msgspec.Struct, kw_only=True):
+class AttemptRecord(msgspec.Struct, kw_only=True, gc=False):
     """One try at one endpoint. Times are milliseconds since the exchange began."""
 
     endpoint: str

@@ -4,18 +4,19 @@
 has no price makes the whole bill unknown: a sum without it would look like an amount.
 """
 
-from collections.abc import Mapping
-from decimal import Decimal
+from typing import Final, final
 
-from proxy.gemini.exact import MOST_COUNT, ZERO, multiply, plus
+from proxy.gemini.exact import MOST_COUNT, POWERS, text_of
 from proxy.gemini.rate_card import MEDIA, Rate, RateCard
-from proxy.price import ChargeLine, fixed
+from proxy.record import ChargeLine
 from proxy.usage import Usage
 
-_TEXT = frozenset({"text"})
-DEFAULT_SIZE = "1K"  # what Google makes where nothing is asked (Gemini fact 4.3)
+DEFAULT_SIZE: Final = "1K"  # what Google makes where nothing is asked (Gemini fact 4.3)
+
+_line: Final = ChargeLine  # compiled, a constant of the module is at hand, and a name from another is looked up
 
 
+@final
 class Bill:
     """The lines so far.
 
@@ -25,15 +26,21 @@ class Bill:
         images, image_size: of the answer, as far as it has any.
     """
 
-    __slots__ = ("counted", "image_size", "images", "known", "lines", "total")
+    __slots__ = ("_decimals", "_units", "counted", "image_size", "images", "known", "lines")
 
     def __init__(self) -> None:
         self.lines: list[ChargeLine] = []
-        self.total: Decimal = ZERO
         self.known = True
         self.counted = True
         self.images = 0
         self.image_size: str | None = None
+        self._units = 0
+        self._decimals = 0
+
+    @property
+    def total(self) -> str:
+        """The sum of the lines, as `fixed` writes it."""
+        return text_of(self._units, self._decimals)
 
     def add(self, rate: Rate | None, quantity: int) -> None:
         if quantity <= 0:
@@ -41,10 +48,15 @@ class Bill:
         if rate is None or quantity > MOST_COUNT:
             self.known = False
             return
-        cost = multiply(rate.per_unit, quantity)
-        lines = self.lines
-        self.total = plus(self.total, cost) if lines else cost
-        lines.append(ChargeLine(rate.meter, quantity, rate.text, fixed(cost)))
+        units, decimals = rate.units * quantity, rate.decimals
+        self.lines.append(_line(rate.meter, quantity, rate.text, text_of(units, decimals)))
+        beyond = decimals - self._decimals
+        if beyond > 0:
+            self._units *= POWERS[beyond]
+            self._decimals = decimals
+        elif beyond < 0:
+            units *= POWERS[-beyond]
+        self._units += units
 
 
 def bill_tokens(
@@ -55,24 +67,23 @@ def bill_tokens(
     `labelled`: the surface says which tokens are an image's; OpenAI's does not.
     """
     _bill_input(bill, card, usage)
-    if usage.tool_tokens > 0 and not searched:
+    if not searched:
         bill.add(card.tool, usage.tool_tokens)
     _bill_output(bill, card, usage, asked_size, labelled=labelled)
-    if usage.thought_tokens > 0:
-        bill.add(card.thoughts, usage.thought_tokens)
+    bill.add(card.thoughts, usage.thought_tokens)
 
 
 def _bill_input(bill: Bill, card: RateCard, usage: Usage) -> None:
-    details = usage.input_by_modality
-    if usage.cached_tokens <= 0 and (not details or details.keys() <= _TEXT):  # nearly always
+    details, cached_tokens = usage.input_by_modality, usage.cached_tokens
+    if cached_tokens <= 0 and (not details or (len(details) == 1 and "text" in details)):  # nearly always
         bill.add(card.inputs.get("text"), usage.input_tokens)
         return
-    fresh = _split(usage.input_tokens, usage.input_by_modality, card.inputs)
-    if usage.cached_tokens <= 0:
+    fresh = _split(usage.input_tokens, details, card.inputs)
+    if cached_tokens <= 0:
         for modality, tokens in fresh.items():
             bill.add(card.inputs.get(modality), tokens)
         return
-    cached = _split(usage.cached_tokens, usage.cached_by_modality, card.inputs)
+    cached = _split(cached_tokens, usage.cached_by_modality, card.inputs)
     # Cached tokens are counted in the input too. Without details they are text, as far as there is any.
     beyond = 0
     for modality, tokens in cached.items():
@@ -90,11 +101,12 @@ def _bill_input(bill: Bill, card: RateCard, usage: Usage) -> None:
 
 
 def _bill_output(bill: Bill, card: RateCard, usage: Usage, asked_size: str | None, *, labelled: bool) -> None:
-    if not (card.makes_images or usage.output_by_modality):
+    details = usage.output_by_modality
+    if not (card.makes_images or details):
         bill.images = max(usage.images, 0)
         bill.add(card.outputs.get("text"), usage.output_tokens)
         return
-    media = _media(usage.output_by_modality)
+    media = _media(details)
     if card.makes_images:
         counted = media.pop("image", 0)
         image_tokens = _image_tokens(bill, card, usage, asked_size, counted, labelled=labelled)
@@ -137,7 +149,7 @@ def _image_tokens(
     return bill.images * sizes[asked]
 
 
-def _size(sizes: Mapping[str, int], tokens: int, images: int, asked: str | None) -> str | None:
+def _size(sizes: dict[str, int], tokens: int, images: int, asked: str | None) -> str | None:
     """The size whose tokens come nearest: the answer is believed, the request decides between equals."""
     if asked is not None and sizes[asked] * images == tokens:  # as asked: nearly always
         return asked
@@ -147,7 +159,7 @@ def _size(sizes: Mapping[str, int], tokens: int, images: int, asked: str | None)
     return asked if asked in fitting or not fitting else fitting[0]
 
 
-def _split(total: int, details: Mapping[str, int], rates: Mapping[str, Rate]) -> dict[str, int]:
+def _split(total: int, details: dict[str, int], rates: dict[str, Rate]) -> dict[str, int]:
     """Tokens by what has a price of its own; the rest is text, as far as the total goes."""
     if not details or len(rates) == 1:
         return {"text": total}
@@ -155,6 +167,6 @@ def _split(total: int, details: Mapping[str, int], rates: Mapping[str, Rate]) ->
     return {"text": max(total - sum(media.values()), 0), **media}
 
 
-def _media(details: Mapping[str, int]) -> dict[str, int]:
+def _media(details: dict[str, int]) -> dict[str, int]:
     """What is not text, nor like text: documents, and whatever Google thinks of next."""
     return {modality: tokens for modality, tokens in details.items() if tokens > 0 and modality in MEDIA}

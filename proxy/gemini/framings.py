@@ -7,15 +7,17 @@ is held, split anywhere, whatever its size. Nothing here knows what a document m
 
 import re
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol, final
 
 from proxy.gemini.skeleton import ANSWER_BYTES, Skeleton, closing_quote
 
-DIRECT_BYTES = 32 * 1024  # nearly every answer without an image: decoding it takes less time than scanning it
+DIRECT_BYTES: Final = 32 * 1024  # nearly every answer without an image: decoding it takes less time than scanning it
 
-_STRUCTURE = re.compile(rb'["\[\]{}]')
-_COPY_BYTES = 16 * 1024
-_BARE_BYTES = 16 * 1024  # of an error that follows the events without being one
+_STRUCTURE: Final = re.compile(rb'["\[\]{}]')
+_CR: Final = 0x0D
+_LF: Final = 0x0A
+_COPY_BYTES: Final = 16 * 1024
+_BARE_BYTES: Final = 16 * 1024  # of an error that follows the events without being one
 
 Read = Callable[[bytes | None], None]
 
@@ -27,6 +29,7 @@ class Framing(Protocol):
         """No more will come: read what is held, be it whole or not."""
 
 
+@final
 class Document:
     """One JSON text on its way."""
 
@@ -64,6 +67,7 @@ class Document:
         return kept
 
 
+@final
 class One:
     """The body is one document."""
 
@@ -80,6 +84,7 @@ class One:
         self._read(self._document.take())
 
 
+@final
 class Lines:
     """The body is JSON Lines: the results of a batch (Gemini fact 4.4)."""
 
@@ -102,6 +107,7 @@ class Lines:
         self._read(self._document.take())
 
 
+@final
 class Elements:
     """The body is one array, written element by element as they come (Gemini fact 1.1, without alt=sse)."""
 
@@ -147,6 +153,7 @@ class Elements:
             self._read(self._document.take())
 
 
+@final
 class Events:
     """The body is a stream of server-sent events (HTML standard, 9.2), its lines of any length.
 
@@ -169,7 +176,7 @@ class Events:
         while at < len(data):
             newline = data.find(b"\n", at)
             end = len(data) if newline < 0 else newline
-            if not self._in_data and not self._line and data.startswith(b"data:", at, end):
+            if not self._in_data and not self._line and data[at : min(at + 5, end)] == b"data:":
                 if not self._has_data and 0 < newline - at <= DIRECT_BYTES:
                     after = _after_blank_line(data, newline + 1)
                     if after:  # a whole event of one line, as nearly all are: nothing of it has to be held
@@ -223,6 +230,6 @@ class Events:
 
 def _after_blank_line(data: bytes, at: int) -> int:
     """Where an empty line that begins there ends; 0: there is none, or its end is still to come."""
-    if data.startswith(b"\n", at):
+    if at < len(data) and data[at] == _LF:
         return at + 1
-    return at + 2 if data.startswith(b"\r\n", at) else 0
+    return at + 2 if at + 1 < len(data) and data[at] == _CR and data[at + 1] == _LF else 0

@@ -6,27 +6,33 @@ a reservation that the answer's own counts replace. It changes nothing and forbi
 must: what it does not know it leaves unsaid.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from proxy.gemini.paths import bare_model
 from proxy.gemini.prompt_size import prompt_size, tokens_of_text
-from proxy.gemini.request_fields import VIDEO_CALLS, Asked, as_list, dearest_size, read_fields, read_name, values_at
+from proxy.gemini.repeated_names import named_model, says_twice
+from proxy.gemini.request_fields import VIDEO_CALLS, Asked, dearest_size, read_fields, read_name
+from proxy.gemini.request_names import Names
 from proxy.operation import Intent, Operation
 from proxy.usage import Usage
 
 # Operations whose body need not be JSON: multipart forms, a partner model's own format, verbs yet unknown.
-_ANY_BODY = frozenset({"audio.transcriptions", "images.edits", "invoke", "rawPredict", "streamRawPredict", "unknown"})
-_ALSO_READ = frozenset({"countTokens", "computeTokens"})  # free, but worth knowing the size of
+_ANY_BODY: Final = frozenset(
+    {"audio.transcriptions", "images.edits", "invoke", "rawPredict", "streamRawPredict", "unknown"}
+)
+_ALSO_READ: Final = frozenset({"countTokens", "computeTokens"})  # free, but worth knowing the size of
 
 # More and a body is not looked into: to decode and to walk 300 000 empty objects, 1 MiB, took a quarter of a second
 # of everybody's time. A turn of a chat has eight of these, a tool's schema a few hundred.
-_MOST_PARTS = 60_000
+_MOST_PARTS: Final = 60_000
 
 # Inlined requests of a batch that are looked at one by one, at 10 microseconds each.
-_MOST_REQUESTS = 1000
-_INLINED = ("batch", "inputConfig", "requests", "requests")
+_MOST_REQUESTS: Final = 1000
+_INLINED: Final = Names({"items": (("batch", "inputConfig", "requests", "requests"),)})
+
+_decode_any: Final = msgspec.json.Decoder(Any).decode
+_decode_raw: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def read_intent(operation: Operation, target: str, skeleton: bytes, *, truncated_from: int | None = None) -> Intent:
@@ -36,24 +42,25 @@ def read_intent(operation: Operation, target: str, skeleton: bytes, *, truncated
     and an estimate. Raises ValueError, in Google's words, when the operation needs a JSON object and the
     body is not one, or when only the body names the model and it cannot be read.
     """
-    if operation.api == "live" or not (operation.generates or operation.model_in_body or operation.name in _ALSO_READ):
+    name, in_body = operation.name, operation.model_in_body
+    if not (operation.generates or in_body or name in _ALSO_READ) or operation.api == "live":
         return Intent(model=operation.model, stream=operation.streams)
     body = None
     if truncated_from is None:
         try:
             body = _decode(skeleton)
         except ValueError:
-            if operation.name in _ANY_BODY:
+            if name in _ANY_BODY:
                 return unread(operation, len(skeleton))
             raise
     if body is None:
-        if operation.model_in_body:
+        if in_body:
             raise ValueError("Request payload has too many parts to find its model.")
         return unread(operation, truncated_from or len(skeleton))
-    model = _named_model(skeleton) if operation.model_in_body else operation.model
-    if operation.name in VIDEO_CALLS and _says_twice(skeleton, body):
+    model = named_model(skeleton) if in_body else operation.model
+    if name in VIDEO_CALLS and says_twice(skeleton, body):
         return msgspec.structs.replace(unread(operation, len(skeleton)), model=model)
-    asked = _read_batch(operation, model, body) if operation.name == "batchGenerateContent" else None
+    asked = _read_batch(operation, model, body) if name == "batchGenerateContent" else None
     tokens, images = prompt_size(body)
     return _intent(
         model,
@@ -78,6 +85,8 @@ def unread(operation: Operation, size_bytes: int) -> Intent:
 
 
 def _intent(model: str | None, asked: Asked, *, stream: bool, input_tokens: int, input_images: int = 0) -> Intent:
+    if asked.by_name and not (asked.image_count or asked.video_seconds):  # nearly all: to say less takes less time
+        return Intent(model=model, stream=stream, input_tokens=input_tokens, input_images=input_images)
     return Intent(
         model=model,
         stream=stream,
@@ -105,83 +114,37 @@ def _parts(skeleton: bytes) -> int:
 def _decode(skeleton: bytes) -> dict[str, Any] | None:
     """None: an object of too many parts to be looked into, which is passed over in a millisecond."""
     try:
-        body: Any = msgspec.json.decode(skeleton, type=msgspec.Raw if _parts(skeleton) > _MOST_PARTS else Any)
+        body = _decode_raw(skeleton) if _parts(skeleton) > _MOST_PARTS else _decode_any(skeleton)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         what = str(error).partition(" (byte")[0].removeprefix("JSON is malformed: ").rstrip(".")
         raise ValueError(f"Invalid JSON payload received. {what[:1].upper()}{what[1:]}.") from None
     except RecursionError:
         raise ValueError("Invalid JSON payload received. Message too deep.") from None
+    if isinstance(body, dict):
+        return body
     if isinstance(body, msgspec.Raw) and bytes(body).startswith(b"{"):
         return None
-    if not isinstance(body, dict):
-        raise ValueError('Invalid JSON payload received. Unknown name "": Root element must be a message.')  # noqa: TRY004
-    return body
-
-
-class _Name:
-    """Stands for a value, so that msgspec asks `dec_hook` about each: of a repeated key it would keep the last."""
-
-
-class _Names(msgspec.Struct):
-    model: _Name | None = None
-    agent: _Name | None = None
-
-
-class _Video(msgspec.Struct):
-    """What a video costs is said in these."""
-
-    instances: _Name | None = None
-    parameters: _Name | None = None
-    seconds: _Name | None = None
-    size: _Name | None = None
-    n: _Name | None = None
-
-
-def _says_twice(skeleton: bytes, body: dict[str, Any]) -> bool:
-    """Of a repeated key we see the last, and Google may take the first, or merge the two."""
-    said: list[Any] = []
-
-    def note(_: type, value: Any) -> _Name:
-        said.append(value)
-        return _Name()
-
-    msgspec.json.decode(skeleton, type=_Video, dec_hook=note)
-    return len(said) > sum(body.get(name) is not None for name in _Video.__struct_fields__)
-
-
-def _named_model(skeleton: bytes) -> str | None:
-    """The model, or the agent, that a body names. Raises ValueError when it names two.
-
-    Parsers disagree about a repeated key (RFC 8259, section 4), and an interaction may hold both fields: a limit
-    on models that reads one of them while Google reads the other is none.
-    """
-    named: list[Any] = []
-
-    def note(_: type, value: Any) -> _Name:
-        named.append(value)
-        return _Name()
-
-    msgspec.json.decode(skeleton, type=_Names, dec_hook=note)
-    if any(value != named[0] for value in named[1:]):
-        raise ValueError("The request names its model more than once.")
-    return bare_model(named[0]) if named and isinstance(named[0], str) and named[0] else None
+    raise ValueError('Invalid JSON payload received. Unknown name "": Root element must be a message.')
 
 
 def _read_batch(operation: Operation, model: str | None, body: dict[str, Any]) -> Asked | None:
     """A batch's requests as one: the dearest of them, as often as there are requests. None: they are in a file."""
-    items = [item for value in values_at(body, _INLINED) for item in as_list(value) if isinstance(item, dict)]
+    lists = [value if isinstance(value, list) else [value] for value in _INLINED.said(body).get("items", ())]
+    items = [item for items in lists for item in items if isinstance(item, dict)]
     requests = [item["request"] for item in items if isinstance(item.get("request"), dict)]
     if not requests:
         return None
     looked_at = [read_fields(operation, model, request) for request in requests[:_MOST_REQUESTS]]
+    first = looked_at[0]
     bounds = [asked.max_output_tokens for asked in looked_at]
     sizes = [asked.image_size for asked in looked_at if asked.image_size is not None]
     all_seen = len(looked_at) == len(requests)
-    return msgspec.structs.replace(
-        looked_at[0],
+    return Asked(
         max_output_tokens=max((bound for bound in bounds if bound), default=None) if all(bounds) and all_seen else None,
         candidate_count=len(requests) * max(asked.candidate_count for asked in looked_at),
+        thinking_budget=first.thinking_budget,
         wants_images=any(asked.wants_images for asked in looked_at),
         image_size=dearest_size(sizes if all_seen else [*sizes, "4K"]),
         image_count=len(requests) * max(asked.image_count for asked in looked_at),
+        service_tier=first.service_tier,
     )

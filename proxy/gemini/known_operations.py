@@ -4,6 +4,8 @@
 its own, and is not kept. Nothing is kept either that a caller may have pasted a credential into, nor more than a bound.
 """
 
+from typing import Final
+
 from proxy.operation import Operation
 from proxy.scrub import hide_credentials
 
@@ -11,8 +13,11 @@ _MOST = 1024
 _LONGEST = 256  # characters of a path; Google's longest have some 200
 _NOT_GOOGLES = frozenset("%&=")  # where a query begins by mistake, or an escape hides anything
 
-_known: dict[tuple[str, str], Operation] = {}
-known_operation = _known.get
+_known: Final[dict[tuple[str, str], Operation]] = {}
+
+
+def known_operation(method: str, path: str) -> Operation | None:
+    return _known.get((method, path))
 
 
 def keep_operation(method: str, path: str, operation: Operation) -> None:

@@ -6,13 +6,14 @@ says no number that does not follow from the answer's own: what it cannot read i
 """
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
-from typing import Protocol
+from functools import partial
+from typing import Final, Protocol, final
 
 from proxy.gemini.framings import DIRECT_BYTES, Elements, Events, Framing, Lines, One, Read
 from proxy.gemini.inflate import BadCoding, Inflate
 from proxy.gemini.inlined import Inlined
-from proxy.gemini.plain import read_plain, usage_of
+from proxy.gemini.media_types import TEXT_TYPES, media_of
+from proxy.gemini.plain import read_plain
 from proxy.gemini.results import Results
 from proxy.gemini.segments import resource_name
 from proxy.gemini.usage_fields import Reading
@@ -20,24 +21,30 @@ from proxy.head import ResponseHead
 from proxy.operation import Operation
 from proxy.usage import Usage, UsageState
 
-STEP_BYTES = 64 * 1024  # inflated at once. All that a bomb of so many bytes holds would take a tenth of a second.
-MOST_INFLATED = 1 << 30  # bytes of one answer; the largest real ones have a tenth of it. But a file of results may be
-MOST_TIMES = 32  # larger, and what grows no more than this is no bomb
+STEP_BYTES: Final = (
+    64 * 1024
+)  # inflated at once. All that a bomb of so many bytes holds would take a tenth of a second.
+MOST_INFLATED: Final = (
+    1 << 30
+)  # bytes of one answer; the largest real ones have a tenth of it. But a file of results may be
+MOST_TIMES: Final = 32  # larger, and what grows no more than this is no bomb
 
-_TEXT_TYPES = frozenset({"", "text/plain"})  # JSON goes by these too: an error before the first event, a bare proxy
-_FILE_TYPES = _TEXT_TYPES | {"application/octet-stream", "application/x-ndjson"}  # nobody says what a results file has
+# Nobody says what a results file has.
+_FILE_TYPES: Final = TEXT_TYPES | {"application/octet-stream", "application/x-ndjson"}
 
 # Reading these runs no model, but shows what one has used since.
-_BATCHES = frozenset({"batches.get", "operations.get"})
-_FILES = frozenset({"files.download", "files.content"})
-_INTERACTIONS = frozenset({"interactions.get", "interactions.poll", "interactions.stream"})
+_BATCHES: Final = frozenset({"batches.get", "operations.get"})
+_FILES: Final = frozenset({"files.download", "files.content"})
+_INTERACTIONS: Final = frozenset({"interactions.get", "interactions.poll", "interactions.stream"})
 
 
 # What answers with one document in Google's own shape, by the path. On whose surface it is asked does not matter.
-_UNARY = frozenset({"generateContent", "embedContent", "batchEmbedContents"})
-_NATIVE = frozenset({"gemini", "vertex"})
+_UNARY: Final = frozenset({"generateContent", "embedContent", "batchEmbedContents"})
+_NATIVE: Final = frozenset({"gemini", "vertex"})
 
-_FINAL, _PARTIAL, _NONE = UsageState.FINAL, UsageState.PARTIAL, UsageState.NONE
+_FINAL: Final = UsageState.FINAL
+_PARTIAL: Final = UsageState.PARTIAL
+_NONE: Final = UsageState.NONE
 
 
 class _Read(Protocol):
@@ -159,13 +166,13 @@ class Meter:
             self._framing.finish()
         reading = self._reading
         if reading is None:
-            return None, UsageState.NONE
+            return None, _NONE
         self.once = reading.once
         usage = reading.usage(self._tier)
         if usage is None:
-            return None, UsageState.NONE
-        final = complete and reading.complete and reading.error is None and not reading.unfinished
-        return usage, UsageState.FINAL if final else UsageState.PARTIAL
+            return None, _NONE
+        is_final = complete and reading.complete and reading.error is None and not reading.unfinished
+        return usage, _FINAL if is_final else _PARTIAL
 
     def _feed(self, data: bytes) -> None:
         if self._framing is None:
@@ -179,6 +186,7 @@ class Meter:
         self._framing.feed(data)
 
 
+@final
 class _Unary(Meter):
     """The meter of an answer that should be one native document.
 
@@ -205,7 +213,7 @@ class _Unary(Meter):
         if operation is not None:
             answer = None if self._whole is None else read_plain(self._whole)
             if answer is not None:
-                usage = usage_of(answer, self._tier)
+                usage = answer.usage(self._tier)
                 return usage, _NONE if usage is None else _FINAL if complete else _PARTIAL
             self._read_on(operation)
         return super().finish(complete)
@@ -225,25 +233,25 @@ def meter_for(operation: Operation, head: ResponseHead, target: str = "") -> Met
     Unknown operations are metered like native ones: what Google adds tomorrow is not free for that.
     Errors cost nothing, and free or binary answers have no counts to read (Gemini facts 4.4 and 5).
     """
-    first = head.headers.first
-    media_type = _media_type(first.get(b"content-type", b""))
-    coding = head.headers.get("content-encoding") if b"content-encoding" in first else None
-    tier = head.headers.get("x-gemini-service-tier") if b"x-gemini-service-tier" in first else None
-    known = media_type in _TEXT_TYPES or "json" in media_type
+    fields = head.headers.first
+    media = media_of(fields.get(b"content-type", b""))
+    coding = head.headers.get("content-encoding") if b"content-encoding" in fields else None
+    tier = head.headers.get("x-gemini-service-tier") if b"x-gemini-service-tier" in fields else None
     name = operation.name
-    if known and not coding and head.status < 300 and name in _UNARY and operation.api in _NATIVE:
+    if media.is_text and not coding and head.status < 300 and name in _UNARY and operation.api in _NATIVE:
         return _Unary(operation, tier)
+    known = media.is_text
     reading: _Read
     frame: _Framer
     if operation.generates or name == "unknown" or name in _INTERACTIONS:
-        reading, frame = Reading(operation), _stream if media_type == "text/event-stream" else _document
+        reading, frame = Reading(operation), _stream if media.type == "text/event-stream" else _document
         known = known or frame is _stream
     elif name in _BATCHES:
         reading = Results(operation, resource_name(target))
         frame = partial(_batch, read_batch=reading.read_batch)
     elif name in _FILES:
         reading, frame = Results(operation, resource_name(target)), _lines
-        known = known or media_type in _FILE_TYPES
+        known = known or media.type in _FILE_TYPES
     else:
         return Meter(None)
     if not known or head.status >= 300:
@@ -258,11 +266,6 @@ def meter_for(operation: Operation, head: ResponseHead, target: str = "") -> Met
     except KeyError:
         return unread
     return Meter(reading, frame, inflate=inflate, tier=tier)
-
-
-@lru_cache(maxsize=64)  # endpoints send few
-def _media_type(content_type: bytes) -> str:
-    return content_type.decode("utf-8", "surrogateescape").partition(";")[0].strip().lower()
 
 
 def _document(data: bytes, read: Read) -> Framing:

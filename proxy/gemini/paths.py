@@ -134,8 +134,8 @@ _CHAT_WITHOUT_SLASH = ":chatCompletions"  # `/v1beta:chatCompletions`, as Google
 
 def parse_operation(method: str, target: str) -> Operation:
     """What `method` on the raw `target` (path and query, as on the wire) means. Never raises."""
-    path = target.partition("?")[0]
-    operation = known_operation((method, path))
+    path = target.partition("?")[0] if "?" in target else target
+    operation = known_operation(method, path)
     if operation is None:
         operation = _parse(method, path)
         keep_operation(method, path, operation)

@@ -2,35 +2,42 @@
 
 The composition root makes one `PriceBook` a process and replaces its content at a reload; plugins see it as
 `services.prices`. The decisions stand in the files beside it: what is billed (`billed.py`), by which rates
-(`rate_card.py`), how counts become lines (`charges.py`), what the team pays (`team_prices.py`). Pure: no clock, no
+(`rate_card.py`), what was used where nothing was counted (`expected.py`), how counts become lines (`charges.py`), what
+the team pays (`team_prices.py`). Pure: no clock, no
 I/O, no rounding; the same record and the same file give the same charge for ever.
 """
 
+from decimal import Decimal
 from fnmatch import fnmatchcase
-
-import msgspec
+from typing import Final, final
 
 from proxy.gemini.billed import BEGINS, Billed, billed
 from proxy.gemini.charges import DEFAULT_SIZE, Bill, bill_tokens
+from proxy.gemini.expected import expected_usage
 from proxy.gemini.model_names import find_model
 from proxy.gemini.price_list import Grounding, Model, PriceList
 from proxy.gemini.rate_card import Rate, RateCard, Tier, compile_card, each
 from proxy.gemini.team_prices import TeamPriceBook
-from proxy.price import Charge, Pricing
-from proxy.record import UsageRecord
+from proxy.price import Charge
+from proxy.record import Pricing, UsageRecord
 from proxy.usage import Usage, UsageState
 
 _MOST_CASES = 1000  # that are remembered: a name is the caller's text
 _DEFAULT_RESOLUTION = "720p"  # what Veo makes where nothing is asked
 _BEST_RESOLUTION = "4k"  # of all that Veo makes; a model may stop below
 _ASKABLE = frozenset({"flex", "priority"})  # tiers; a batch or a commitment is not had for a word in a body
-_REQUEST_BYTES = 4  # a token of text has, going up
-_ANSWER_BYTES = 8  # and coming down, with the JSON around it
-_FINAL = UsageState.FINAL
+_FINAL: Final = UsageState.FINAL
+_BY_USAGE: Final = Billed.BY_USAGE
+_FREE: Final = Billed.FREE
+_ELSEWHERE: Final = Billed.ELSEWHERE
+_PRICED: Final = Pricing.PRICED
+_ESTIMATED: Final = Pricing.ESTIMATED
+_UNPRICED: Final = Pricing.UNPRICED
 
 
+@final
 class PriceBook:
-    """See `Prices` in `record.py`. Without a price file it knows no price."""
+    """See `Prices` in `price.py`. Without a price file it knows no price."""
 
     def __init__(self, prices: PriceList | None = None, version: str | None = None) -> None:
         self._pages: _Pages | None = None
@@ -47,82 +54,108 @@ class PriceBook:
 
     def charge(self, record: UsageRecord) -> Charge:
         """What a record costs. Never raises."""
-        if self._pages is None:
-            return Charge(pricing=Pricing.UNPRICED, price_list=record.price_list)
-        return self._pages.charge(record)
+        pages = self._pages
+        if pages is None:
+            return Charge(pricing=_UNPRICED, price_list=record.price_list)
+        return pages.charge(record)
 
 
-class _Case(msgspec.Struct):
-    """What records of one model, tier and place have in common. Its rate cards are compiled when one needs them."""
+@final
+class _Case:
+    """What records of one model, tier and place have in common. Its rate cards are compiled when one needs them.
 
-    name: str | None  # in the price file
-    model: Model | None
-    tier: Tier  # the one served
-    is_known: bool  # the tier
-    is_regional: bool
-    card: RateCard | None = None
-    long_card: RateCard | None = None
+    Attributes:
+        name: in the price file.
+        tier: the one served.
+        is_sum: over requests or turns: of none of them are the counts known.
+        is_labelled: the surface says which tokens are an image's; OpenAI's does not.
+    """
+
+    __slots__ = (
+        "card",
+        "is_known",
+        "is_labelled",
+        "is_regional",
+        "is_sum",
+        "long_card",
+        "model",
+        "name",
+        "tier",
+    )
+
+    def __init__(
+        self, record: UsageRecord, name: str | None, model: Model | None, tier: Tier, *, is_known: bool
+    ) -> None:
+        """`is_known`: the tier."""
+        api = record.api
+        self.name: Final = name
+        self.model: Final = model
+        self.tier: Final[Tier] = tier
+        self.is_known: Final = is_known
+        self.is_regional: Final = record.location not in (None, "global")
+        self.is_sum: Final = tier == "batch" or api == "live"
+        self.is_labelled: Final = api != "openai"
+        self.card: RateCard | None = None
+        self.long_card: RateCard | None = None
 
 
+@final
 class _Pages:
     """One price file, compiled as far as it was needed."""
 
     def __init__(self, prices: PriceList, version: str) -> None:
-        self.version = version
-        self._prices = prices
-        self._teams = TeamPriceBook(prices.lists)
-        self._tiers: dict[str, Tier] = {
+        self.version: Final = version
+        self._prices: Final = prices
+        self._teams: Final = TeamPriceBook(prices.lists)
+        self._tiers: Final[dict[str, Tier]] = {
             name.lower(): tier  # type: ignore[misc]  # the fields of Tiers are the tiers
             for tier in prices.tiers.__struct_fields__
             for name in getattr(prices.tiers, tier).names
         }
-        self._cases: dict[tuple[str | bool | None, ...], _Case] = {}
-        self._searches: dict[str, tuple[Rate | None, Grounding] | None] = {}
+        self._cases: Final[dict[tuple[str | None, str | None, str | None, str | None, str, str, bool], _Case]] = {}
+        self._searches: Final[dict[str, tuple[Rate | None, Grounding] | None]] = {}
 
     def charge(self, record: UsageRecord) -> Charge:
-        usage = record.usage
-        how = billed(record) if usage is None else Billed.BY_USAGE
-        if how is Billed.FREE:
-            return self._charged(record, Bill(), None, None)
-        case = self._case(record)
-        name, model, tier = case.name, case.model, case.tier
-        if how is Billed.ELSEWHERE or name is None or model is None:
-            return self._unpriced(record)
+        usage, price_list = record.usage, record.price_list
+        how = _BY_USAGE if usage is not None else billed(record)
+        if how is _FREE:
+            return self._charged(price_list, Bill(), None, None)
+        state = record.usage_state
+        case = self._case(record, usage, state)
+        name, model = case.name, case.model
+        if how is _ELSEWHERE or name is None or model is None:
+            return self._unpriced(price_list, None, None)
         bill = Bill()
-        is_sum = tier == "batch" or record.api == "live"  # over requests or turns: of none of them are the counts known
-        bill.counted = case.is_known and usage is not None and record.usage_state is _FINAL
+        bill.counted = case.is_known and usage is not None and state is _FINAL
+        image = model.image
         if model.video_second:
             _bill_video(bill, model, record)
-        elif model.image is not None:
-            _bill_images(bill, model, record)
+        elif image is not None:
+            _bill_images(bill, image, record)
         else:
             if usage is None:
-                usage = self._expected(record, model)
-            if usage.search_queries > 0:
-                self._bill_searches(bill, name, usage, is_sum=is_sum)
-            card = self._card(bill, case, model, usage, is_sum=is_sum)
-            bill_tokens(
-                bill,
-                card,
-                usage,
-                record.asked_image_size,
-                searched=usage.search_queries > 0,
-                labelled=record.api != "openai",
-            )
+                usage = expected_usage(record, model, self._prices.estimate.output_tokens)
+            searches = usage.search_queries
+            if searches > 0:
+                self._bill_searches(bill, name, searches, is_sum=case.is_sum)
+            card = self._card(bill, case, model, usage)
+            asked = record.asked_image_size if card.makes_images else None
+            bill_tokens(bill, card, usage, asked, searched=searches > 0, labelled=case.is_labelled)
+        served = case.tier if case.is_known else None
         # What ran has used something, but for Imagen where all that it made was filtered.
-        if not bill.known or not (bill.lines or (model.image is not None and bill.counted)):
-            return self._unpriced(record, tier if case.is_known else None, bill.image_size)
-        return self._charged(record, bill, name, tier if case.is_known else None)
+        if not bill.known or not (bill.lines or (image is not None and bill.counted)):
+            return self._unpriced(price_list, served, bill.image_size)
+        return self._charged(price_list, bill, name, served)
 
-    def _case(self, record: UsageRecord) -> _Case:
+    def _case(self, record: UsageRecord, usage: Usage | None, state: UsageState) -> _Case:
         """Which model ran, and in which tier. Few cases make most records: each is found once."""
-        usage = record.usage
-        if usage is None or (usage.tier is None and record.usage_state is not _FINAL):
+        tier = None if usage is None else usage.tier
+        if usage is None or (tier is None and state is not _FINAL):
             return self._find_case(record)  # the tier may be one that was asked for
         key = (
             record.model,
             usage.model_version,
-            usage.tier,
+            tier,
             record.location,
             record.api,
             record.operation,
@@ -139,31 +172,28 @@ class _Pages:
         usage = record.usage
         name = find_model(self._prices, record.model, usage.model_version if usage is not None else None)
         tier, is_known = self._tier(record)
-        model = None if name is None else self._prices.models[name]
-        return _Case(name, model, tier, is_known, record.location not in (None, "global"))
+        return _Case(record, name, None if name is None else self._prices.models[name], tier, is_known=is_known)
 
-    def _charged(self, record: UsageRecord, bill: Bill, name: str | None, tier: Tier | None) -> Charge:
-        price, currency = self._teams.price(record.price_list, bill, name, is_batch=tier == "batch")
+    def _charged(self, price_list: str | None, bill: Bill, name: str | None, tier: Tier | None) -> Charge:
+        cost = bill.total
+        price: Decimal | str | None = cost
+        currency = "USD"
+        if price_list is not None:
+            price, currency = self._teams.price(price_list, bill, name, is_batch=tier == "batch")
         return Charge(
-            pricing=Pricing.PRICED if bill.counted else Pricing.ESTIMATED,
+            pricing=_PRICED if bill.counted else _ESTIMATED,
             tier=tier,
             image_size=bill.image_size,
-            cost=bill.total,
+            cost=cost,
             price=price,
             price_currency=currency,
-            price_list=record.price_list,
+            price_list=price_list,
             prices=self.version,
             lines=tuple(bill.lines),
         )
 
-    def _unpriced(self, record: UsageRecord, tier: Tier | None = None, image_size: str | None = None) -> Charge:
-        return Charge(
-            pricing=Pricing.UNPRICED,
-            tier=tier,
-            image_size=image_size,
-            price_list=record.price_list,
-            prices=self.version,
-        )
+    def _unpriced(self, price_list: str | None, tier: Tier | None, image_size: str | None) -> Charge:
+        return Charge(pricing=_UNPRICED, tier=tier, image_size=image_size, price_list=price_list, prices=self.version)
 
     def _tier(self, record: UsageRecord) -> tuple[Tier, bool]:
         """The tier served, and whether it is known. A word that no tier has is taken for the standard one: the most
@@ -185,9 +215,9 @@ class _Pages:
         tier = self._tiers.get((record.estimate.tier or "").lower())
         return tier if tier in _ASKABLE else "standard"
 
-    def _card(self, bill: Bill, case: _Case, model: Model, usage: Usage, *, is_sum: bool) -> RateCard:
+    def _card(self, bill: Bill, case: _Case, model: Model, usage: Usage) -> RateCard:
         is_long = model.standard_long is not None and usage.input_tokens > self._prices.long_context_tokens
-        if is_long and is_sum:  # none of its parts need be long
+        if is_long and case.is_sum:  # none of its parts need be long
             is_long = bill.counted = False
         card = case.long_card if is_long else case.card
         if card is None:
@@ -198,7 +228,7 @@ class _Pages:
                 case.card = card
         return card
 
-    def _bill_searches(self, bill: Bill, name: str, usage: Usage, *, is_sum: bool) -> None:
+    def _bill_searches(self, bill: Bill, name: str, queries: int, *, is_sum: bool) -> None:
         if name not in self._searches:
             groups = self._prices.grounding.values()
             self._searches[name] = next(
@@ -217,31 +247,7 @@ class _Pages:
         by_prompt = group.search_query is None
         # How many prompts of a sum have searched is not in it: no more than there were queries.
         bill.counted = bill.counted and not group.inferred and not (by_prompt and is_sum)
-        bill.add(rate, 1 if by_prompt and not is_sum else usage.search_queries)
-
-    def _expected(self, record: UsageRecord, model: Model) -> Usage:
-        """What a call used of which nobody knows: as the request has it, within what the model can do."""
-        asked = record.estimate or Usage(input_tokens=record.request_bytes // _REQUEST_BYTES)
-        input_tokens = (
-            asked.input_tokens if model.max_input_tokens is None else min(asked.input_tokens, model.max_input_tokens)
-        )
-        output_tokens = asked.output_tokens
-        if not output_tokens:
-            # Who takes a long answer and no counts (OpenAI's streams have them for the asking) pays for its length.
-            length = record.response_bytes // _ANSWER_BYTES if _writes_text(model) else 0
-            output_tokens = max(self._prices.estimate.output_tokens, length)
-        if model.max_output_tokens is not None:
-            output_tokens = min(output_tokens, model.max_output_tokens)
-        images = asked.images
-        if model.image_tokens:  # images are nearly all of its output, whether the request says so or not
-            images, output_tokens = max(images, 1), 0
-        return Usage(input_tokens=input_tokens, output_tokens=0 if model.embeds else output_tokens, images=images)
-
-
-def _writes_text(model: Model) -> bool:
-    """And nothing else, as far as its prices tell: bytes of sound or film are no measure of tokens."""
-    rates = model.standard
-    return rates is not None and rates.output_audio is None and rates.output_video is None
+        bill.add(rate, 1 if by_prompt and not is_sum else queries)
 
 
 def _search_rate(group: Grounding) -> Rate | None:
@@ -263,9 +269,9 @@ def _bill_video(bill: Bill, model: Model, record: UsageRecord) -> None:
             return
 
 
-def _bill_images(bill: Bill, model: Model, record: UsageRecord) -> None:
+def _bill_images(bill: Bill, price: Decimal, record: UsageRecord) -> None:
     """Imagen counts no tokens; its images are its usage."""
     usage = record.usage or record.estimate
     bill.images = max(usage.images, 0 if record.usage else 1) if usage else 1
     bill.image_size = record.asked_image_size or DEFAULT_SIZE
-    bill.add(None if model.image is None else each("images", model.image), bill.images)
+    bill.add(each("images", price), bill.images)

@@ -4,24 +4,24 @@
 what the answer counts replaces it. It validates nothing.
 """
 
-from typing import Any
+from typing import Any, Final, final
 
 from proxy.gemini.skeleton import original_bytes
 
 # The most that Google documents for an image in a prompt: measured were 258 for 768 pixels, documented are
 # 560 and 1120 by model (Gemini fact 4.3). A reservation should err upwards.
-_IMAGE_TOKENS = 1120
-_BYTES_PER_TEXT_TOKEN = 4
+_IMAGE_TOKENS: Final = 1120
+_BYTES_PER_TEXT_TOKEN: Final = 4
 # Sound at 32 tokens a second and 16 KB, film at 300 a second and 250 KB, a page at 258 and 100 KB: between
 # 400 and 900 bytes a token. Coarse, and the lower end of it.
-_BYTES_PER_MEDIA_TOKEN = 400
+_BYTES_PER_MEDIA_TOKEN: Final = 400
 
-_SAYS_IMAGE = frozenset({"image_url", "bytesBase64Encoded", "bytes_base64_encoded"})
-_HOLDS = frozenset({"data", "fileUri", "file_uri", "uri"})
-_OF_A_BLOB = _SAYS_IMAGE | _HOLDS
-
+_SAYS_IMAGE: Final = frozenset({"image_url", "bytesBase64Encoded", "bytes_base64_encoded"})
+_OF_A_BLOB: Final = _SAYS_IMAGE | {"data", "fileUri", "file_uri", "uri"}
 # Opaque to the model.
-_NOT_TEXT = frozenset({"thoughtSignature", "thought_signature", "continuationToken", "previous_interaction_id"})
+_NOT_TEXT: Final = frozenset({"thoughtSignature", "thought_signature", "continuationToken", "previous_interaction_id"})
+_SPECIAL: Final = _OF_A_BLOB | _NOT_TEXT
+_DEEPEST: Final = 50  # levels; a prompt has eight
 
 
 def tokens_of_text(size_bytes: int) -> int:
@@ -29,28 +29,77 @@ def tokens_of_text(size_bytes: int) -> int:
 
 
 def prompt_size(body: dict[str, Any]) -> tuple[int, int]:
-    """Tokens that go in, and images among it. A stack, not recursion: depth is the sender's choice."""
-    text = media = images = 0
-    stack: list[Any] = [body]
-    while stack:
-        value = stack.pop()
+    """Tokens that go in, and images among it."""
+    prompt = _Prompt()
+    left = prompt.left
+    left.append(body)
+    while left:
+        prompt.read(left.pop(), 0)
+    images = prompt.images
+    return tokens_of_text(prompt.text) + prompt.media // _BYTES_PER_MEDIA_TOKEN + images * _IMAGE_TOKENS, images
+
+
+@final
+class _Prompt:
+    """What was found so far.
+
+    Attributes:
+        text, media: bytes.
+        left: what lies too deep to be read in one go: depth is the sender's choice.
+    """
+
+    __slots__ = ("images", "left", "media", "text")
+
+    def __init__(self) -> None:
+        self.text = 0
+        self.media = 0
+        self.images = 0
+        self.left: list[Any] = []
+
+    def read(self, value: Any, depth: int) -> None:
         if isinstance(value, str):
-            text += original_bytes(value)
+            self.text += original_bytes(value)
         elif isinstance(value, list):
-            stack += value
+            self._read_items(value, depth + 1)
         elif isinstance(value, dict):
-            kind, data = (None, None) if _OF_A_BLOB.isdisjoint(value) else _blob(value)
-            if kind is None:
-                stack += [item for name, item in value.items() if name not in _NOT_TEXT]
-            elif kind == "image":
-                images += 1
-            elif data is None:
-                media += _IMAGE_TOKENS * _BYTES_PER_MEDIA_TOKEN  # of a stored file only the name is known
-            elif kind == "text":
-                text += original_bytes(data) * 3 // 4  # base64
-            else:
-                media += original_bytes(data) * 3 // 4
-    return tokens_of_text(text) + media // _BYTES_PER_MEDIA_TOKEN + images * _IMAGE_TOKENS, images
+            self._read_fields(value, depth + 1)
+
+    def _read_items(self, items: list[Any], depth: int) -> None:
+        if depth > _DEEPEST:
+            self.left += items
+            return
+        for item in items:
+            self.read(item, depth)
+
+    def _read_fields(self, fields: dict[str, Any], depth: int) -> None:
+        if depth > _DEEPEST:
+            self.left.append(fields)
+            return
+        before = self.text, self.media, self.images, len(self.left)
+        looked = False
+        for name, value in fields.items():
+            if name in _SPECIAL:
+                if name in _NOT_TEXT:
+                    continue
+                if not looked:
+                    looked = True
+                    kind, data = _blob(fields)
+                    if kind is not None:  # and nothing else: what was read of it, by its names' order, is undone
+                        self.text, self.media, self.images, left = before
+                        del self.left[left:]
+                        self._add_blob(kind, data)
+                        return
+            self.read(value, depth)
+
+    def _add_blob(self, kind: str, data: str | None) -> None:
+        if kind == "image":
+            self.images += 1
+        elif data is None:
+            self.media += _IMAGE_TOKENS * _BYTES_PER_MEDIA_TOKEN  # of a stored file only the name is known
+        elif kind == "text":
+            self.text += original_bytes(data) * 3 // 4  # base64
+        else:
+            self.media += original_bytes(data) * 3 // 4
 
 
 def _blob(value: dict[str, Any]) -> tuple[str | None, str | None]:

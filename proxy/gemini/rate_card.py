@@ -6,37 +6,69 @@ meter that is priced nowhere stays None: whoever uses it is unpriced.
 """
 
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal, final
 
-import msgspec
-
-from proxy.gemini.exact import MILLIONTH, multiply
+from proxy.gemini.exact import MILLIONTH, decimals_of, in_units, multiply
 from proxy.gemini.price_list import ONE, Model, PriceList, Rates
 from proxy.price import fixed
 
 Tier = Literal["standard", "batch", "flex", "priority", "prepaid"]
-MEDIA = ("image", "audio", "video")  # what may have a rate of its own; a document is text, whatever is new is too
+MEDIA: Final = (
+    "image",
+    "audio",
+    "video",
+)  # what may have a rate of its own; a document is text, whatever is new is too
 
 
-class Rate(msgspec.Struct, frozen=True):
-    """Of one meter, with the tier's and the region's multipliers applied."""
+@final
+class Rate:
+    """Of one meter, with the tier's and the region's multipliers applied.
 
-    meter: str
-    per_unit: Decimal  # of one token, image, second or query
-    text: str  # as a record says it: tokens by the million
+    Attributes:
+        text: as a record says it: tokens by the million.
+        units, decimals: of one token, image, second or query: so many of so small an amount of USD.
+    """
+
+    __slots__ = ("decimals", "meter", "text", "units")
+
+    def __init__(self, meter: str, per_unit: Decimal, text: str) -> None:
+        self.meter: Final = meter
+        self.text: Final = text
+        self.decimals: Final = decimals_of(per_unit)
+        self.units: Final = in_units(per_unit, self.decimals)
 
 
-class RateCard(msgspec.Struct, frozen=True, kw_only=True):
-    """Rates of one model, tier, length and region. `inputs` and `outputs` hold what has a price of its own."""
+@final
+class RateCard:
+    """Rates of one model, tier, length and region.
 
-    inputs: dict[str, Rate]  # by modality
-    cached: dict[str, Rate]
-    outputs: dict[str, Rate]
-    tool: Rate | None
-    thoughts: Rate | None
-    images: dict[str, Rate]  # by size, in the place of the tokens of an image
-    image_tokens: dict[str, int]
-    makes_images: bool
+    Attributes:
+        inputs, cached, outputs: by modality, of what has a price of its own.
+        images: by size, in the place of the tokens of an image.
+    """
+
+    __slots__ = ("cached", "image_tokens", "images", "inputs", "makes_images", "outputs", "thoughts", "tool")
+
+    def __init__(
+        self,
+        *,
+        inputs: dict[str, Rate],
+        cached: dict[str, Rate],
+        outputs: dict[str, Rate],
+        tool: Rate | None,
+        thoughts: Rate | None,
+        images: dict[str, Rate],
+        image_tokens: dict[str, int],
+        makes_images: bool,
+    ) -> None:
+        self.inputs: Final = inputs
+        self.cached: Final = cached
+        self.outputs: Final = outputs
+        self.tool: Final = tool
+        self.thoughts: Final = thoughts
+        self.images: Final = images
+        self.image_tokens: Final = image_tokens
+        self.makes_images: Final = makes_images
 
 
 def compile_card(prices: PriceList, model: Model, tier: Tier, *, is_long: bool, regional: bool) -> RateCard:

@@ -4,28 +4,42 @@
 an odd type must not hide those beside it.
 """
 
-from typing import Any
+from typing import Any, Final
 
-MAX_COUNT = 1 << 53  # beyond it a JSON number is not exact, and a count not true
-_MAX_DIGITS = 16
-MAX_WORD = 256  # characters of a name from an answer that goes into a record
+MAX_COUNT: Final = 1 << 53  # beyond it a JSON number is not exact, and a count not true
+_MAX_DIGITS: Final = 16
+MAX_WORD: Final = 256  # characters of a name from an answer that goes into a record
 
-UNSPECIFIED = "_UNSPECIFIED"  # ends every name that says nothing
+UNSPECIFIED: Final = "_UNSPECIFIED"  # ends every name that says nothing
 
 # Under `$alt=json;enum-encoding=int` enums are numbers (Gemini fact 1.8); the older Python client always asks so.
-_MODALITIES = ("text", "text", "image", "video", "audio", "document")  # 0, unspecified, means text (Gemini fact 4.1)
+_MODALITIES: Final = (
+    "text",
+    "text",
+    "image",
+    "video",
+    "audio",
+    "document",
+)  # 0, unspecified, means text (Gemini fact 4.1)
 # The two surfaces number their reasons apart from "OTHER" on: as in the published protos of each.
-_FINISH_REASONS = (
+_FINISH_REASONS: Final = (
     *("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER", "LANGUAGE", "BLOCKLIST"),
     *("PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "IMAGE_SAFETY", "UNEXPECTED_TOOL_CALL"),
     *("TOO_MANY_TOOL_CALLS", "IMAGE_PROHIBITED_CONTENT", "IMAGE_OTHER", "NO_IMAGE", "IMAGE_RECITATION"),
 )
-_VERTEX_FINISH_REASONS = (
+_VERTEX_FINISH_REASONS: Final = (
     *("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER", "BLOCKLIST"),
     *("PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "MODEL_ARMOR"),
 )
-_BLOCK_REASONS = ("BLOCK_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY")
-_VERTEX_BLOCK_REASONS = (*_BLOCK_REASONS[:5], "MODEL_ARMOR")
+_BLOCK_REASONS: Final = (
+    "BLOCK_REASON_UNSPECIFIED",
+    "SAFETY",
+    "OTHER",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "IMAGE_SAFETY",
+)
+_VERTEX_BLOCK_REASONS: Final = (*_BLOCK_REASONS[:5], "MODEL_ARMOR")
 
 
 def count(value: Any, most: int = MAX_COUNT) -> int | None:

@@ -7,21 +7,22 @@ It does not validate: whoever decodes the skeleton does. What it keeps is bounde
 """
 
 import re
+from typing import Final, final
 
-LIMIT = 256  # bytes of a string kept whole: full resource names, finish reasons and MIME types are all shorter
-PREFIX = 32  # bytes kept of a longer one: enough to tell a data URL or a file format
-ANSWER_BYTES = 1 << 20  # of one event's skeleton; the largest seen of an image answer has under 4 KiB
-REQUEST_BYTES = 1 << 20  # of a request's; thousands of short turns of a chat fit whole
+LIMIT: Final = 256  # bytes of a string kept whole: full resource names, finish reasons and MIME types are all shorter
+PREFIX: Final = 32  # bytes kept of a longer one: enough to tell a data URL or a file format
+ANSWER_BYTES: Final = 1 << 20  # of one event's skeleton; the largest seen of an image answer has under 4 KiB
+REQUEST_BYTES: Final = 1 << 20  # of a request's; thousands of short turns of a chat fit whole
 
-_BACKSLASH = 0x5C
-_WHITE = b" \t\r\n"
+_BACKSLASH: Final = 0x5C
+_WHITE: Final = b" \t\r\n"
 _NUMBER = rb"-?[0-9][0-9.eE+-]*+"
 # Outside strings, a comma and a number can only be an element of an array: members start with a string. A run of
 # digits is read once (the lookbehind, the possessive `*+`): tried from each of its digits, 100 KB took a minute.
-_NUMBERS = re.compile(rb"(?<![0-9.eE+-])(%b)(?:,%b)++" % (_NUMBER, _NUMBER))
-_UNFOLDABLE = 3  # bytes; the least that folds is "1,2,"
-_BETWEEN_BYTES = 4096  # between two strings: more than this is a run of numbers, to be folded as it comes
-_ELIDED = re.compile(r"…(\d{1,15})\Z")
+_NUMBERS: Final = re.compile(rb"(?<![0-9.eE+-])(%b)(?:,%b)++" % (_NUMBER, _NUMBER))
+_UNFOLDABLE: Final = 3  # bytes; the least that folds is "1,2,"
+_BETWEEN_BYTES: Final = 4096  # between two strings: more than this is a run of numbers, to be folded as it comes
+_ELIDED: Final = re.compile(r"…(\d{1,15})\Z")
 
 
 def original_bytes(text: str) -> int:
@@ -30,11 +31,11 @@ def original_bytes(text: str) -> int:
     A short string may claim to be a long one, but not the reverse: its sender would only inflate an
     estimate that he himself is held to.
     """
+    if text.isascii():  # nothing was left out: its mark is not ASCII
+        return len(text)
     found = _ELIDED.search(text, max(len(text) - 20, 0))
     length = int(found[1]) if found else 0
-    if length > LIMIT:
-        return length
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return length if length > LIMIT else len(text.encode("utf-8", "surrogatepass"))
 
 
 def closing_quote(data: bytes | bytearray, start: int, backslashes: int) -> tuple[int, int]:
@@ -55,6 +56,7 @@ def closing_quote(data: bytes | bytearray, start: int, backslashes: int) -> tupl
         quote = data.find(b'"', quote + 1)
 
 
+@final
 class Skeleton:
     """Feed it a text; `finish` gives the skeleton.
 

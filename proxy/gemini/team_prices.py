@@ -21,15 +21,11 @@ class TeamPriceBook:
         self._lists = lists
         self._requests: dict[tuple[str, str], Decimal | None] = {}  # by list and model
 
-    def price(
-        self, name: str | None, bill: Bill, model: str | None, *, is_batch: bool = False
-    ) -> tuple[Decimal | None, str]:
+    def price(self, name: str, bill: Bill, model: str | None, *, is_batch: bool = False) -> tuple[Decimal | None, str]:
         """The price and its currency. `model`: by its name in the price file; None where nothing was billed.
 
         The price is None when there is no such list any more: nobody knows what the team had agreed to.
         """
-        if name is None:
-            return bill.total, "USD"
         prices = self._lists.get(name)
         if prices is None:
             return None, "USD"
@@ -40,7 +36,7 @@ class TeamPriceBook:
         request = None if is_batch else self._request(name, prices, model)
         if request is not None:
             return request, prices.currency
-        price = multiply(bill.total, prices.factor)
+        price = multiply(Decimal(bill.total), prices.factor)
         return (price if prices.rate is None else multiply(price, prices.rate.per_usd)), prices.currency
 
     def _request(self, name: str, prices: TeamPrices, model: str) -> Decimal | None:

@@ -5,13 +5,13 @@ stream repeats running totals (Gemini fact 4.2). To teach a new spelling, add it
 count that nobody sent stays unsaid.
 """
 
-from typing import Any
+from typing import Any, Final, final
 
-from proxy.gemini.plain import PlainCounts, tokens_by
+from proxy.gemini.plain import Plain
 from proxy.gemini.scalars import by_modality, count, word
 
 # Google's field -> ours. Native, then Interactions, then OpenAI, whose output is total less prompt (below).
-_COUNTS = {
+_COUNTS: Final[dict[str, str]] = {
     "promptTokenCount": "input_tokens",
     "cachedContentTokenCount": "cached_tokens",
     "toolUsePromptTokenCount": "tool_tokens",
@@ -31,7 +31,7 @@ _COUNTS = {
     "output_tokens": "output_tokens",
     "cache_read_input_tokens": "cached_tokens",
 }
-_DETAILS = {
+_DETAILS: Final[dict[str, str]] = {
     "promptTokensDetails": "input_by_modality",
     "promptTokenDetails": "input_by_modality",  # embeddings spell it so (Gemini fact 4.4)
     "cacheTokensDetails": "cached_by_modality",
@@ -43,15 +43,14 @@ _DETAILS = {
     "tool_use_tokens_by_modality": "tool_by_modality",
     "output_tokens_by_modality": "output_by_modality",
 }
-_TIERS = ("serviceTier", "trafficType", "service_tier")
+_TIERS: Final = ("serviceTier", "trafficType", "service_tier")
 # A partner's input_tokens leave these out, where Google's prompt holds what was cached (Gemini fact 4.1).
-_BESIDE_INPUT = ("cache_read_input_tokens", "cache_creation_input_tokens")
-_RARE = frozenset({"prompt_tokens_details", "input_tokens_details", "grounding_tool_count"})
-_PLAIN_COUNTS = tuple(name for name in PlainCounts.__struct_fields__ if name.endswith("_tokens"))
-_PLAIN_DETAILS = tuple(name for name in PlainCounts.__struct_fields__ if name.endswith("_by_modality"))
-_PARTS = ("input_tokens", "tool_tokens", "output_tokens", "thought_tokens")
+_BESIDE_INPUT: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
+_RARE: Final = frozenset({"prompt_tokens_details", "input_tokens_details", "grounding_tool_count"})
+_PARTS: Final = ("input_tokens", "tool_tokens", "output_tokens", "thought_tokens")
 
 
+@final
 class Counts:
     """The counts of one answer so far.
 
@@ -98,18 +97,32 @@ class Counts:
                 self._beside_input[field] = count(value) or 0
         self._openai = self._openai or "completion_tokens" in usage
 
-    def read_plain(self, usage: PlainCounts) -> None:
+    def read_plain(self, usage: Plain) -> None:
         """As `read`, of counts that are typed already."""
-        for ours in _PLAIN_COUNTS:
-            tokens = getattr(usage, ours)
-            if tokens is not None:
-                self.said = True
-                self._tokens[ours] = tokens
-        for ours in _PLAIN_DETAILS:
-            details = getattr(usage, ours)
-            if details:
-                self.details[ours] = tokens_by(details)
-        self.tier = usage.service_tier or usage.traffic_type or self.tier
+        tokens = self._tokens
+        if usage.given is not None:
+            tokens["input_tokens"] = usage.given
+        if usage.output is not None:
+            tokens["output_tokens"] = usage.output
+        if usage.cached is not None:
+            tokens["cached_tokens"] = usage.cached
+        if usage.tool is not None:
+            tokens["tool_tokens"] = usage.tool
+        if usage.total is not None:
+            tokens["total_tokens"] = usage.total
+        if usage.thought is not None:
+            tokens["thought_tokens"] = usage.thought
+        self.said = self.said or bool(tokens)
+        details = self.details
+        if usage.given_by is not None:
+            details["input_by_modality"] = usage.given_by
+        if usage.output_by is not None:
+            details["output_by_modality"] = usage.output_by
+        if usage.cached_by is not None:
+            details["cached_by_modality"] = usage.cached_by
+        if usage.tool_by is not None:
+            details["tool_by_modality"] = usage.tool_by
+        self.tier = usage.tier or self.tier
 
     def add(self, ours: str, tokens: int) -> None:
         """To what was counted so far: for answers whose counts stand in each of their parts."""

@@ -5,7 +5,7 @@ by shape from the top, so that a "usageMetadata" which a model wrote into its te
 the counts' names; here is what stands beside them: images, reasons, searches, tier, errors.
 """
 
-from typing import Any
+from typing import Any, final
 
 from proxy.gemini.answers import (
     ABSENT,
@@ -22,8 +22,8 @@ from proxy.gemini.answers import (
     decode_predictions,
     decode_steps,
 )
-from proxy.gemini.plain import Plain, images_of, read_plain
-from proxy.gemini.scalars import UNSPECIFIED, block_reason, count, finish_reason, word
+from proxy.gemini.plain import Plain, read_plain
+from proxy.gemini.scalars import block_reason, count, finish_reason, word
 from proxy.gemini.usage_counts import Counts
 from proxy.operation import Operation
 from proxy.usage import Usage
@@ -36,6 +36,7 @@ _MOST_QUERIES = 1000  # of one answer that are told apart
 _MOST_CANDIDATES = 64  # that are told apart; the largest candidateCount has 8
 
 
+@final
 class Reading:
     """Everything read of one answer so far.
 
@@ -144,15 +145,15 @@ class Reading:
         )
 
     def _read_plain(self, answer: Plain) -> None:
-        if answer.usage_metadata is not None:
-            self._counts.read_plain(answer.usage_metadata)
-        self._model = answer.model_version or self._model
+        self._counts.read_plain(answer)
+        self._model = answer.model or self._model
         self._id = answer.response_id or self._id
-        for candidate in answer.candidates or ():
-            self._seen.add(candidate.index)
-            if (reason := candidate.finish_reason) and not reason.endswith(UNSPECIFIED):
-                self._finish[candidate.index] = reason
-            self._seen_images += images_of(candidate)
+        for at, candidate in enumerate(answer.seen):
+            self._seen.add(candidate)
+            reason = answer.reasons[at]
+            if reason is not None:
+                self._finish[candidate] = reason
+        self._seen_images += answer.images
 
     def _read_native(self, document: bytes) -> None:
         answer = decode_native(document)

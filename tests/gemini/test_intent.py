@@ -444,3 +444,39 @@ def test_any_bytes_are_an_intent_or_a_value_error(body: bytes) -> None:
     operation = Operation("generateContent", api="gemini", model="m", generates=True)
     with contextlib.suppress(ValueError):
         assert read_intent(operation, FLASH, b"{" + body).model == "m"
+
+
+ASKING = st.dictionaries(
+    st.sampled_from(["generationConfig", "responseFormat", "parameters", "n", "size", "serviceTier", "seconds"]),
+    st.recursive(
+        st.sampled_from([None, 0, 3, "2", "1K", "4K", "IMAGE", "flex", "1024x1024", "1080p"]),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["maxOutputTokens", "candidateCount", "imageConfig", "imageSize", "responseModalities", "type"]
+                ),
+                inner,
+                max_size=3,
+            )
+        ),
+        max_leaves=6,
+    ),
+    max_size=4,
+)
+
+
+@given(ASKING, st.sampled_from([FLASH, IMAGE, "/v1beta/models/imagen-4:predict", "/v1beta/models/e:embedContent"]))
+def test_a_call_that_says_nothing_asks_for_what_its_name_says(body: dict[str, Any], target: str) -> None:
+    """What is remembered of silent calls is never changed by one that speaks."""
+    before = intent(target, {"contents": []})
+    found = intent(target, body)
+    again = intent(target, {"contents": [], "generationConfig": {"maxOutputTokens": None, "temperature": 1}})
+
+    assert again == before
+    if "embed" in target:
+        assert not found.wants_images
+    if "imagen" in target:
+        assert (found.wants_images, before.image_count) == (True, 4)
+    if IMAGE in target:
+        assert (before.wants_images, before.image_count) == (True, 1)

@@ -13,7 +13,7 @@ RUN = Operation("generateContent", generates=True)
 def test_a_call_is_found_again_whatever_its_query() -> None:
     first = parse_operation("POST", f"{CALL}?key=planted")
 
-    assert known_operation(("POST", CALL)) is first
+    assert known_operation("POST", CALL) is first
     assert parse_operation("POST", f"{CALL}?alt=sse") is first
     assert parse_operation("GET", CALL) == first
 
@@ -33,13 +33,13 @@ def test_a_call_is_found_again_whatever_its_query() -> None:
 )
 def test_the_rest_is_not_kept(path: str) -> None:
     assert parse_operation("POST", path) == parse_operation("POST", path)
-    assert known_operation(("POST", path)) is None
+    assert known_operation("POST", path) is None
 
 
 def test_their_number_is_bounded() -> None:
     for number in range(3000):
         keep_operation("POST", f"/v1beta/models/m{number}:generateContent", RUN)
 
-    kept = [known_operation(("POST", f"/v1beta/models/m{number}:generateContent")) for number in range(3000)]
+    kept = [known_operation("POST", f"/v1beta/models/m{number}:generateContent") for number in range(3000)]
     assert 0 < len([operation for operation in kept if operation is not None]) <= 1024
     assert kept[-1] is RUN

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from proxy import Headers, Operation, ResponseHead, Usage, UsageState
 from proxy.gemini.inflate import zstd
+from proxy.gemini.media_types import media_of
 from proxy.gemini.meter import MOST_INFLATED, STEP_BYTES, Meter, meter_for
 
 GENERATE = Operation("generateContent", api="gemini", model="m", generates=True)
@@ -575,3 +576,12 @@ def test_a_number_too_long_to_write_does_not_raise(field: str) -> None:
     nested = b'{"code": ' + number + b"}" if field == "error" else number
     body = b'{"usageMetadata": {"totalTokenCount": 5}, "' + field.encode() + b'": ' + nested + b"}"
     assert metered(GENERATE, head(), body)[1] is not UsageState.FINAL
+
+
+def test_a_content_type_is_told_by_its_type_alone() -> None:
+    for number in range(200):  # more than are remembered
+        assert media_of(f"Application/JSON; v={number}".encode()).type == "application/json"
+    assert media_of(b"application/vnd.google+json").is_text
+    assert media_of(b"").is_text
+    assert not media_of(b"image/png").is_text
+    assert media_of(b"image/png") is media_of(b"image/png")

@@ -462,3 +462,14 @@ def test_a_reload_changes_the_content_and_not_the_object() -> None:
 
     charged = book.charge(record)
     assert (charged.cost, charged.prices, book.version) == (Decimal("0.0004"), "later", "later")
+
+
+def test_a_charge_is_equal_by_what_it_says() -> None:
+    decimal = Charge(pricing=Pricing.PRICED, cost=Decimal("0.1200"), price=Decimal("1E+2"))
+    text = Charge(pricing=Pricing.PRICED, cost="0.12", price="100")
+
+    assert (decimal, hash(decimal), repr(decimal)) == (text, hash(text), repr(text))
+    assert (decimal.cost, decimal.price, decimal.cost_text) == (Decimal("0.12"), 100, "0.12")
+    assert decimal != Charge(pricing=Pricing.PRICED, cost="0.12", price="100.1")
+    assert decimal != "0.12"
+    assert Charge(pricing=Pricing.UNPRICED).cost is None

@@ -13,8 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from proxy.price import Pricing
-from proxy.record import UsageRecord
+from proxy.record import Pricing, UsageRecord
 from proxy.usage import AttemptRecord, Outcome, UsageState
 
 OUTCOME_STYLES = {

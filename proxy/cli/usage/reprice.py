@@ -26,8 +26,8 @@ from proxy.config.bind import ConfigError
 from proxy.config.prices import Dated, read_prices
 from proxy.gemini.price_list import PriceList
 from proxy.gemini.prices import PriceBook
-from proxy.price import fixed
-from proxy.record import UsageRecord, put_charge
+from proxy.price import fixed, put_charge
+from proxy.record import UsageRecord
 from proxy.usage import UsageState
 
 SHOWN = 10  # records that differ; the first ones say what went wrong
