@@ -10,6 +10,11 @@ from typing import Final, final
 RawField = tuple[bytes, bytes]
 RawHeaders = Sequence[RawField]
 
+# Names come often, and in few spellings: each one's lower case, made once. Neither many nor long ones are kept.
+_folded_names: Final[dict[bytes, bytes]] = {}
+_MOST_NAMES: Final = 1024
+_LONGEST_NAME: Final = 64
+
 
 @final
 class Headers:
@@ -22,8 +27,13 @@ class Headers:
     __slots__ = ("first", "raw")
 
     def __init__(self, raw: RawHeaders) -> None:
-        self.raw = raw
-        self.first = {name.lower(): value for name, value in reversed(raw)}
+        self.raw: Final = raw
+        self.first: Final[dict[bytes, bytes]] = {}
+        first, known = self.first, _folded_names
+        fields: list[RawField] = raw if isinstance(raw, list) else list(raw)
+        for name, value in reversed(fields):
+            folded = known.get(name)
+            first[fold(name) if folded is None else folded] = value
 
     def get(self, name: str) -> str | None:
         """The first field of that name, decoded as UTF-8 (undecodable bytes as surrogates)."""
@@ -37,6 +47,18 @@ class Headers:
         if len(self.first) == len(self.raw):  # no name comes twice
             return [self.first[wanted].decode("utf-8", "surrogateescape")]
         return [value.decode("utf-8", "surrogateescape") for key, value in self.raw if key.lower() == wanted]
+
+
+def fold(name: bytes) -> bytes:
+    """A field's name in lower case."""
+    folded = _folded_names.get(name)
+    if folded is None:
+        folded = name.lower()
+        if len(name) <= _LONGEST_NAME:
+            if len(_folded_names) >= _MOST_NAMES:
+                _folded_names.clear()
+            _folded_names[name] = folded
+    return folded
 
 
 @lru_cache(maxsize=256)

@@ -71,10 +71,10 @@ def test_what_is_said_of_the_connection(version: str, keep_alive: bool, last_cal
 
 
 def streamed(reply: Reply, *pieces: bytes, status: int = 200, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    reply.begin(status, "OK", [DATE, *fields])
+    reply.begin(status, "OK", [DATE, *fields], [], last=False)
     for piece in pieces:
-        reply.send(piece)
-    reply.end()
+        reply.send([piece], last=False)
+    reply.send([], last=True)
 
 
 @pytest.mark.parametrize("size", [1, 16 << 10, (16 << 10) + 1])
