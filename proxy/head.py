@@ -10,6 +10,10 @@ RawField = tuple[bytes, bytes]
 RawHeaders = Sequence[RawField]
 
 _MOST_FOLDED: Final = 256  # names that are asked for: they stand in the code, ours and plugins'
+# Names come often, and in few spellings: each one's lower case, made once. Neither many nor long ones are kept.
+_folded_names: Final[dict[bytes, bytes]] = {}
+_MOST_NAMES: Final = 1024
+_LONGEST_NAME: Final = 64
 
 
 @final
@@ -27,7 +31,7 @@ class Headers:
         """Each name's first value, by the name's lower case. Made when it is first asked for, and then kept."""
         first = self._first
         if first is None:
-            self._first = first = {name.lower(): value for name, value in reversed(self.raw)}
+            self._first = first = {fold(name): value for name, value in reversed(self.raw)}
         return first
 
     def get(self, name: str) -> str | None:
@@ -52,7 +56,7 @@ class Headers:
         headers = Headers(raw)
         if self._first is not None:
             headers._first = first = self._first.copy()
-            first[name.lower()] = value
+            first[fold(name)] = value
         return headers
 
     def _value(self, wanted: bytes) -> bytes | None:
@@ -60,12 +64,24 @@ class Headers:
             return self._first.get(wanted)
         size = len(wanted)
         for name, value in self.raw:  # an answer is asked for two or three fields: `first` would cost more
-            if len(name) == size and name.lower() == wanted:
+            if len(name) == size and fold(name) == wanted:
                 return value
         return None
 
 
 _folds: Final[dict[str, bytes]] = {}
+
+
+def fold(name: bytes) -> bytes:
+    """A field's name in lower case."""
+    folded = _folded_names.get(name)
+    if folded is None:
+        folded = name.lower()
+        if len(name) <= _LONGEST_NAME:
+            if len(_folded_names) >= _MOST_NAMES:
+                _folded_names.clear()
+            _folded_names[name] = folded
+    return folded
 
 
 def _folded(name: str) -> bytes:

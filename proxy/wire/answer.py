@@ -4,6 +4,7 @@ import re
 from typing import Final, Protocol
 
 from proxy.head import RawHeaders, ResponseHead
+from proxy.wire.inflow import Sink
 
 ONE_WRITE: Final = 64 << 10  # a body up to this goes out together with its head
 REASON: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # of a phrase that can be passed on; RFC 9112 section 4
@@ -30,6 +31,16 @@ class Answer(Protocol):
     def uploading(self) -> bool:
         """It came before the request had gone up whole, and the rest is still going."""
 
+    @property
+    def over(self) -> bool:
+        """Its body has ended, and all of it was taken."""
+
+    def here(self) -> list[bytes]:
+        """What is here already, [] where nothing is. Raises AnswerBroke."""
+
+    async def more(self, sink: Sink) -> list[bytes]:
+        """What comes next, where nothing is here; what `sink` takes meanwhile is not. Raises as `read`."""
+
     def take(self) -> bytes | None:
         """A piece that is here already, b"" at the end, None while there is nothing. Raises AnswerBroke."""
 
@@ -38,3 +49,11 @@ class Answer(Protocol):
 
     def close(self) -> None:
         """Let go of it: the connection is used again if the body was read to its end, else it is cut."""
+
+
+async def all_of(answer: Answer, first: bytes | None) -> bytes:
+    """The body of a small answer, of which this came so far. Raises as `Answer.read`."""
+    pieces = [first] if first else []
+    while first != b"" and (piece := await answer.read()):
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -4,20 +4,21 @@
 """
 
 from http import HTTPStatus
-from typing import Final
+from typing import Final, final
 
-from proxy.head import Headers, RawField, ResponseHead
+from proxy.head import Headers, RawField, ResponseHead, fold
 from proxy.wire.answer import REASON
-from proxy.wire.headers import HOP_BY_HOP, end_to_end
+from proxy.wire.headers import all_go_on, end_to_end
 
 MOST_FIELDS: Final = 128  # of a head; aiohttp's bound, on the plain road
-_PHRASES: Final = {status.phrase.encode(): status.phrase for status in HTTPStatus}
+_PHRASES: Final[dict[bytes, str]] = {status.phrase.encode(): status.phrase for status in HTTPStatus}
 
 
 class BadHead(Exception):
     """It cannot be passed on, or its body has no sure end."""
 
 
+@final
 class AnswerHead:
     """See the module.
 
@@ -35,7 +36,7 @@ class AnswerHead:
         first = headers.first
         declared = first.get(b"content-length")  # digits, and one line of them: the parser has seen to it
         chunked = b"transfer-encoding" in first
-        if chunked and [value.lower() for name, value in raw if name.lower() == b"transfer-encoding"] != [b"chunked"]:
+        if chunked and [value.lower() for name, value in raw if fold(name) == b"transfer-encoding"] != [b"chunked"]:
             raise BadHead("a coding that would be lost with its field")  # RFC 9112 section 6.1
         if no_body or status in (204, 304):
             self.length: int | None = 0
@@ -43,7 +44,7 @@ class AnswerHead:
             self.length = None if declared is None else int(declared)
         self.until_close = self.length is None and not chunked
         self.head = ResponseHead(status, _PHRASES.get(reason) or _phrase(reason), headers)
-        self.fields = raw if HOP_BY_HOP.isdisjoint(first) else end_to_end(raw)
+        self.fields = raw if all_go_on(first) else end_to_end(raw)
 
 
 def check_fields(raw: list[RawField], field_bytes: int) -> None:

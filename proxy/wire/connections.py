@@ -6,6 +6,7 @@ a request would queue unseen. A connection that its peer closes leaves at once.
 
 import asyncio
 from collections import deque
+from typing import final
 
 import aiohttp
 from yarl import URL
@@ -18,6 +19,7 @@ from proxy.wire.patience import Interrupted, Patience
 from proxy.wire.upstream import Upstream
 
 
+@final
 class Connections:
     """See the module.
 
@@ -26,7 +28,7 @@ class Connections:
     """
 
     def __init__(self, url: str, connector: Connector, intake: Intake, bounds: Bounds) -> None:
-        self.host = URL(url).host_port_subcomponent
+        self.host: str = URL(url).host_port_subcomponent or ""  # an endpoint has a host
         self._loop = asyncio.get_running_loop()
         self._connector = connector
         self._destination = Destination(url, lambda: Upstream(self, self._loop, intake, bounds))

@@ -1,10 +1,10 @@
 """The `Answer` of the fast road: its connection's parser fills it. Once closed it knows of no connection any more."""
 
-from typing import Protocol
+from typing import Protocol, final
 
 from proxy.head import RawHeaders
 from proxy.wire.answer_head import AnswerHead
-from proxy.wire.inflow import Inflow
+from proxy.wire.inflow import Inflow, Sink
 from proxy.wire.patience import Patience
 
 
@@ -17,6 +17,7 @@ class Asked(Protocol):
     def let_go(self) -> None: ...
 
 
+@final
 class FastAnswer:
     """See the module, and `Answer`."""
 
@@ -42,6 +43,18 @@ class FastAnswer:
     def uploading(self) -> bool:
         return self._connection is not None and self._connection.uploading
 
+    @property
+    def over(self) -> bool:
+        return self._inflow.exhausted
+
+    def here(self) -> list[bytes]:
+        return self._inflow.here()
+
+    async def more(self, sink: Sink) -> list[bytes]:
+        inflow = self._inflow
+        await self._patience.outlast(inflow.arrival(sink), self._idle_seconds, "upstream_idle")
+        return inflow.here()
+
     def take(self) -> bytes | None:
         return self._inflow.take()
 
@@ -55,3 +68,6 @@ class FastAnswer:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.let_go()
+
+
+Came = FastAnswer | Exception  # of a request

@@ -4,7 +4,7 @@ The pool takes it unless `[server] road` says otherwise. It makes a request's he
 write, and waits for the head of the answer. It repeats nothing: what became of a request, its attempt's record says.
 """
 
-from typing import Final
+from typing import Final, final
 
 from proxy.endpoint import Endpoint
 from proxy.head import RawHeaders
@@ -20,15 +20,18 @@ from proxy.wire.request_body import RequestBody
 
 # That one of these has no body goes without saying; of another it is said, else some answer 411 (RFC 9110 section 8.6).
 _SELDOM_WITH_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_line = b": ".join
 
 
+@final
 class FastRoad:
     """See the module."""
 
     def __init__(self, connector: Connector, bounds: Bounds) -> None:
         self._connector = connector
         self._bounds = bounds
+        # From the last piece that went up. Flex calls may queue at Google for half an hour (Gemini fact 6.3).
+        self._first_byte_seconds = bounds.first_byte_seconds
+        self._flex_first_byte_seconds = bounds.flex_first_byte_seconds
         self._intake = Intake()
         self._connections: dict[str, Connections] = {}  # by the endpoint's URL
 
@@ -57,18 +60,17 @@ class FastRoad:
         if connections is None:
             connections = Connections(endpoint.url, self._connector, self._intake, self._bounds)
             self._connections[endpoint.url] = connections
-        # The authority comes from the routes file alone.
-        lines = [f"{method} {target} HTTP/1.1\r\nHost: {connections.host}".encode("ascii"), *map(_line, fields)]
+        lines = _lines(method, target, connections.host, fields)
         whole = body.at_once(ONE_WRITE)
         if whole is None:
             whole = await body.small(ONE_WRITE)
         if whole is not None:
             if body.exists or method not in _SELDOM_WITH_BODY:
                 lines.append(b"Content-Length: %d" % len(whole))
-            lines += (b"", whole)
         else:
-            framing = b"Transfer-Encoding: chunked" if body.length is None else b"Content-Length: %d" % body.length
-            lines += (framing, b"", b"")
+            lines.append(b"Transfer-Encoding: chunked" if body.length is None else b"Content-Length: %d" % body.length)
+        lines.append(b"")
+        lines.append(whole or b"")
         connection = connections.take()
         if connection is None:
             connection = await connections.dial(patience)
@@ -77,11 +79,10 @@ class FastRoad:
             raise CallerGone("it left before anything was sent")
         answer = connection.ask(b"\r\n".join(lines), patience, no_body=method == "HEAD", sent=whole is not None)
         if whole is None:
-            body.moved = lambda: patience.extend(self._first_byte_seconds(flex=flex or body.asks_for_flex))
+            body.moved = lambda: patience.extend(self._seconds_for(body, flex=flex))
             connection.upload(body)
         try:
-            seconds = self._first_byte_seconds(flex=flex or body.asks_for_flex)
-            came = await patience.outlast(answer, seconds, "first_byte_timeout")
+            came = await patience.outlast(answer, self._seconds_for(body, flex=flex), "first_byte_timeout")
         except BaseException as stop:
             sent = connection.sent and not connection.uploading
             connection.cut()
@@ -90,10 +91,18 @@ class FastRoad:
                     raise EndpointFailed("first_byte_timeout", sent=True) from None
                 stop.sent = sent
             raise
-        if isinstance(came, Exception):
-            raise came
-        return came
+        if isinstance(came, FastAnswer):
+            return came
+        raise came
 
-    def _first_byte_seconds(self, *, flex: bool) -> float:
-        """From the last piece that went up. Flex calls may queue at Google for half an hour (Gemini fact 6.3)."""
-        return self._bounds.flex_first_byte_seconds if flex else self._bounds.first_byte_seconds
+    def _seconds_for(self, body: RequestBody, *, flex: bool) -> float:
+        """To wait for the first byte."""
+        return self._flex_first_byte_seconds if flex or body.asks_for_flex else self._first_byte_seconds
+
+
+def _lines(method: str, target: str, host: str, fields: RawHeaders) -> list[bytes]:
+    """Of a head. The authority comes from the routes file alone."""
+    lines = [f"{method} {target} HTTP/1.1\r\nHost: {host}".encode("ascii")]
+    for name, value in fields:
+        lines.append(name + b": " + value)
+    return lines

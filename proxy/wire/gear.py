@@ -1,6 +1,6 @@
 """What all relays of a process share; the listener makes one, each relay is handed it."""
 
-from typing import NamedTuple
+from typing import final
 
 from proxy.plugin import Clock
 from proxy.wire.bounds import Bounds
@@ -11,13 +11,26 @@ from proxy.wire.uploads import Uploads
 from proxy.wire.watch import Watch
 
 
-class Gear(NamedTuple):
+@final
+class Gear:
     """See the module."""
 
-    pool: Pool
-    credentials: Credentials
-    drains: Drains
-    uploads: Uploads
-    clock: Clock
-    bounds: Bounds
-    watch: Watch
+    __slots__ = ("bounds", "clock", "credentials", "drains", "pool", "uploads", "watch")
+
+    def __init__(
+        self,
+        pool: Pool,
+        credentials: Credentials,
+        drains: Drains,
+        uploads: Uploads,
+        clock: Clock,
+        bounds: Bounds,
+        watch: Watch,
+    ) -> None:
+        self.pool = pool
+        self.credentials = credentials
+        self.drains = drains
+        self.uploads = uploads
+        self.clock = clock
+        self.bounds = bounds
+        self.watch = watch

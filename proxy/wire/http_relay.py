@@ -6,17 +6,18 @@ or hangs up, and either way the exchange ends in an orderly manner. It decides n
 """
 
 import asyncio
+from typing import Final, final
 
 from proxy.endpoint import Endpoint
 from proxy.exchange import Exchange
 from proxy.gemini.credentials import without_credentials
 from proxy.gemini.framings import DIRECT_BYTES
 from proxy.gemini.intent import read_intent
-from proxy.head import RawHeaders, RequestHead, ResponseHead
+from proxy.head import RawField, RequestHead, ResponseHead
 from proxy.operation import Intent, Operation
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 from proxy.usage import Outcome
-from proxy.wire.answer import ONE_WRITE, Answer, AnswerBroke
+from proxy.wire.answer import ONE_WRITE, Answer, AnswerBroke, all_of
 from proxy.wire.credentials import CredentialFailed
 from proxy.wire.gear import Gear
 from proxy.wire.headers import request_fields
@@ -29,9 +30,13 @@ from proxy.wire.request_body import RequestBody
 from proxy.wire.response import phrase, refusal_fields
 from proxy.wire.uploads import OVER
 
+_COMPLETED: Final = Outcome.COMPLETED
+_CLIENT_GONE: Final = Outcome.CLIENT_GONE
 
+
+@final
 class HttpRelay:
-    """See the module.
+    """See the module. A `Sink` of its answer's pieces.
 
     Attributes:
         reply: the answer to the caller.
@@ -43,9 +48,12 @@ class HttpRelay:
         "_caller_left",
         "_drain_timer",
         "_drained",
+        "_exchange",
+        "_fields",
         "_gear",
         "_head",
         "_hearing",
+        "_meter",
         "_operation",
         "_patience",
         "_request",
@@ -66,6 +74,9 @@ class HttpRelay:
             self._hearing = Hearing(operation, head, gear.bounds.spool_bytes)
             self.body.heard_by = self._hearing.overhear
         self._answer: Answer | None = None  # held: the best so far, while another endpoint may do better
+        self._exchange: Exchange | None = None  # set while its answer goes down
+        self._meter: Metering | None = None
+        self._fields: list[RawField] = []  # of the head that goes down
         self._caller_left = False
         self._drained = 0  # bytes read on after that
         self._drain_timer: asyncio.TimerHandle | None = None  # set while we drain
@@ -117,15 +128,17 @@ class HttpRelay:
     async def open(self, endpoint: Endpoint) -> ResponseHead:
         if self._caller_left:
             raise CallerGone("it left before anything was sent")  # draining is for what already runs
-        head = self._head
+        head, gear = self._head, self._gear
+        credential = gear.credentials.at_hand(endpoint, self._operation)
+        if credential is None:
+            try:
+                credential = await gear.credentials.field_for(endpoint, self._operation)
+            except CredentialFailed as error:
+                raise EndpointFailed("no_credential", sent=False) from error
+            if self._caller_left:
+                raise CallerGone("it left before anything was sent")
         try:
-            credential = await self._gear.credentials.field_for(endpoint, self._operation)
-        except CredentialFailed as error:
-            raise EndpointFailed("no_credential", sent=False) from error
-        if self._caller_left:
-            raise CallerGone("it left before anything was sent")
-        try:
-            answer = await self._gear.pool.send(
+            answer = await gear.pool.send(
                 endpoint,
                 head.method,
                 without_credentials(head.target),
@@ -146,20 +159,22 @@ class HttpRelay:
         assert answer is not None, "nothing was opened"
         self.body.let_go()
         status = answer.head.status
-        meter = Metering(self._operation, answer.head, self._head.target)
-        fields = list(answer.fields)
+        self._meter = meter = Metering(self._operation, answer.head, self._head.target)
+        fields: list[RawField] = list(answer.fields)
         if self._operation.account_bound and 200 <= status < 300:
             fields = self._gear.uploads.rewrite(fields, exchange, self._request)
         for name, value in exchange.reply_headers:
             fields.append((name.encode(), value.encode()))
+        length = answer.length
         whole = False
         try:
-            if answer.length is None or answer.length > ONE_WRITE:
-                await self._relay_piecewise(exchange, answer, fields, meter)
+            if length is None or length > ONE_WRITE:
+                self._exchange, self._fields = exchange, fields
+                await self._relay_piecewise(exchange, answer, meter)
             else:  # a small answer: all of it is read, then sent in one write, then looked at
                 body = answer.take()
-                if body is None or len(body) != answer.length:
-                    body = await _whole(answer, body)
+                if body is None or len(body) != length:
+                    body = await all_of(answer, body)
                 exchange.response_bytes = len(body)
                 if not self._caller_left:
                     self.reply.whole(status, answer.head.reason, fields, body)
@@ -171,7 +186,7 @@ class HttpRelay:
                 if meter.behind:
                     await meter.catch_up()
             whole = True
-            exchange.outcome = Outcome.CLIENT_GONE if self._caller_left else Outcome.COMPLETED
+            exchange.outcome = _CLIENT_GONE if self._caller_left else _COMPLETED
         except AnswerBroke as broke:
             # the plain road also breaks the answer off when the caller's own upload did, towards an early answer
             of_caller = self.body.failure is not None
@@ -200,34 +215,54 @@ class HttpRelay:
         fields, body = refusal_fields(refusal, self._operation, extra)
         self.reply.whole(refusal.code, phrase(refusal.code), fields, body)
 
-    async def _relay_piecewise(self, exchange: Exchange, answer: Answer, fields: RawHeaders, meter: Metering) -> None:
+    async def _relay_piecewise(self, exchange: Exchange, answer: Answer, meter: Metering) -> None:
         """Every piece goes down as it comes, before anybody looks at it; a slow caller slows the endpoint."""
-        reply, connection = self.reply, self._request.connection
-        if not self._caller_left:
-            reply.begin(answer.head.status, answer.head.reason, fields)
-            self._begun(exchange, answer.head.status)
+        connection = self._request.connection
+        pieces = answer.here()  # what came together with the head goes down together with it
         while True:
-            piece = answer.take()
-            if piece is None:
-                piece = await answer.read()
-            if not piece:
-                break
-            if not self._caller_left:
-                reply.send(piece)
-            exchange.response_bytes += len(piece)
-            meter.feed(piece)
+            last = answer.over
+            self._pass_on(pieces, last=last)
             if not self._caller_left and connection.paused:
                 await self._wait_for_caller(exchange)
             if meter.behind:
                 await meter.catch_up()
-            if self._caller_left:
-                self._drained += len(piece)
-                if self._drained > self._gear.bounds.drain_bytes:
-                    self._patience.interrupt("drained_enough")
-        if not self._caller_left:
-            reply.end()
-            if connection.paused:
-                await self._wait_for_caller(exchange)
+            if last:
+                return
+            pieces = answer.here() or await answer.more(self)
+
+    def pour(self) -> bool:
+        """While the exchange waits for more: pieces go down in the turn of the loop in which they were read."""
+        answer, meter, connection = self._answer, self._meter, self._request.connection
+        assert answer is not None
+        assert meter is not None
+        if self._caller_left or connection.paused or meter.behind:
+            return False
+        self._pass_on(answer.here(), last=False)
+        self._patience.extend()
+        return not (connection.paused or meter.behind)
+
+    def _pass_on(self, pieces: list[bytes], *, last: bool) -> None:
+        exchange, answer, meter, reply = self._exchange, self._answer, self._meter, self.reply
+        assert exchange is not None
+        assert answer is not None
+        assert meter is not None
+        if self._caller_left:
+            pass
+        elif reply.begun:
+            reply.send(pieces, last=last)
+        else:
+            head = answer.head
+            reply.begin(head.status, head.reason, self._fields, pieces, last=last)
+            self._begun(exchange, head.status)
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+            meter.feed(piece)
+        exchange.response_bytes += size
+        if self._caller_left:
+            self._drained += size
+            if self._drained > self._gear.bounds.drain_bytes:
+                self._patience.interrupt("drained_enough")
 
     def _begun(self, exchange: Exchange, status: int) -> None:
         exchange.status = status
@@ -256,11 +291,3 @@ class HttpRelay:
         exchange.outcome = outcome
         exchange.reason = why.upper()
         self._request.connection.abort()
-
-
-async def _whole(answer: Answer, first: bytes | None) -> bytes:
-    """The body of a small answer, of which this came so far."""
-    pieces = [first] if first else []
-    while first != b"" and (piece := await answer.read()):
-        pieces.append(piece)
-    return b"".join(pieces)

@@ -2,11 +2,11 @@
 
 Both sides read bodies through it, requests' and answers' alike. It holds little: above `HELD_BYTES` its connection
 stops reading until somebody takes. Whoever takes gets what came, in order, also where the rest will never come.
+A taker that waits may leave a sink: then what a read brings goes there in the same turn of the loop, and nobody wakes.
 """
 
 import asyncio
-from collections import deque
-from typing import Final, Protocol
+from typing import Final, Protocol, final
 
 READ_BYTES: Final = 56 << 10  # what a connection reads at once; also the largest piece that goes on
 HELD_BYTES: Final = 56 << 10  # above this the connection reads no more, and has then read once more at most
@@ -23,6 +23,14 @@ class Source(Protocol):
     def resume_reading(self) -> None: ...
 
 
+class Sink(Protocol):
+    """Stands in for a taker that waits."""
+
+    def pour(self) -> bool:
+        """Take some of what has come. False: wake the taker, for what was left or for what must be waited for."""
+
+
+@final
 class Inflow:
     """See the module. For one taker.
 
@@ -36,6 +44,7 @@ class Inflow:
         "_held_bytes",
         "_paused",
         "_pieces",
+        "_sink",
         "_source",
         "_taker",
         "_touched",
@@ -46,7 +55,7 @@ class Inflow:
     def __init__(self, source: Source) -> None:
         self.came_bytes = 0
         self._source = source
-        self._pieces: deque[bytes] = deque()
+        self._pieces: list[bytes] = []
         self._held_bytes = 0  # with what each piece takes
         self._paused = False
         self._touched = False  # something of it was taken
@@ -54,6 +63,7 @@ class Inflow:
         self._ended = False
         self._failure: Exception | None = None
         self._taker: asyncio.Future[None] | None = None
+        self._sink: Sink | None = None  # of the taker that waits
 
     # --- for the connection ---
 
@@ -63,11 +73,21 @@ class Inflow:
             return
         self._pieces.append(piece)
         self._held_bytes += len(piece) + _PIECE_BYTES
-        if self._held_bytes > HELD_BYTES and not self._paused:
-            self._paused = True
-            self._source.pause_reading()
-        if self._taker is not None:
-            self._wake()
+        if self._sink is None:
+            self._hold()
+
+    def settle(self) -> None:
+        """What one read brought has been fed: to be said after each by a connection whose takers leave sinks."""
+        sink, taker = self._sink, self._taker
+        if sink is None or taker is None or not self._pieces:
+            return
+        try:
+            while self._pieces:
+                if taker.done() or not sink.pour():
+                    self._hold()
+                    return
+        except Exception as fault:
+            self.fail(fault)  # it is the taker's, not the connection's
 
     def end(self) -> None:
         """All of it has come."""
@@ -95,6 +115,23 @@ class Inflow:
         """All of it has come and was taken."""
         return self._ended and not self._pieces
 
+    def here(self) -> list[bytes]:
+        """What has come, unjoined: READ_BYTES at most, or one piece; [] where nothing has. Raises the failure."""
+        pieces = self._pieces
+        if not pieces:
+            if self._failure is not None:
+                raise self._failure
+            return []
+        self._touched = True
+        if len(pieces) == 1 or self._held_bytes <= READ_BYTES:
+            self._pieces = []
+            self._held_bytes = 0
+        else:
+            pieces = self._first(_PIECE_BYTES)
+        if self._paused and self._held_bytes <= HELD_BYTES // 2:
+            self._resume()
+        return pieces
+
     def take(self) -> bytes | None:
         """What has come, at most READ_BYTES of it, b"" at the end; None while there is nothing. Raises the failure."""
         pieces = self._pieces
@@ -103,19 +140,21 @@ class Inflow:
                 raise self._failure
             return b"" if self._ended else None
         self._touched = True
-        piece = pieces.popleft()
-        self._held_bytes -= len(piece) + _PIECE_BYTES
-        if pieces and len(piece) < _ENOUGH_BYTES:
-            piece = self._joined(piece)
+        if len(pieces) > 1 and len(pieces[0]) < _ENOUGH_BYTES:
+            piece = b"".join(self._first(0))
+        else:
+            piece = pieces.pop(0)
+            self._held_bytes -= len(piece) + _PIECE_BYTES
         if self._paused and self._held_bytes <= HELD_BYTES // 2:
             self._resume()
         return piece
 
-    def arrival(self) -> asyncio.Future[None]:
-        """Done once `take` has something to say. Another one may be asked for when that was given up."""
+    def arrival(self, sink: Sink | None = None) -> asyncio.Future[None]:
+        """Done once `take` has something to say, or `sink` wants it. Another may be asked for when it was given up."""
         self._taker = taker = asyncio.get_running_loop().create_future()
+        self._sink = sink
         if self._pieces or self._ended or self._failure is not None:
-            taker.set_result(None)
+            self._wake()
         return taker
 
     async def next(self) -> bytes:
@@ -139,16 +178,30 @@ class Inflow:
         self._unwanted = True
         self._clear()
 
-    def _joined(self, piece: bytes) -> bytes:
-        pieces, joined, size = self._pieces, [piece], len(piece)
-        while pieces and size + len(pieces[0]) <= READ_BYTES:
-            size += len(pieces[0])
-            joined.append(pieces.popleft())
-        self._held_bytes -= size - len(piece) + _PIECE_BYTES * (len(joined) - 1)
-        return b"".join(joined)
+    def _first(self, beside: int) -> list[bytes]:
+        """The first pieces, off the others: READ_BYTES at most, with so many `beside` each; one at least."""
+        pieces, count, size = self._pieces, 0, 0
+        for piece in pieces:
+            size += len(piece) + beside
+            if size > READ_BYTES and count:
+                break
+            count += 1
+        first = pieces[:count]
+        self._pieces = pieces[count:]
+        for piece in first:
+            self._held_bytes -= len(piece) + _PIECE_BYTES
+        return first
+
+    def _hold(self) -> None:
+        """Something is here that nobody has taken yet."""
+        if self._held_bytes > HELD_BYTES and not self._paused:
+            self._paused = True
+            self._source.pause_reading()
+        if self._taker is not None:
+            self._wake()
 
     def _clear(self) -> None:
-        self._pieces.clear()
+        self._pieces = []
         self._held_bytes = 0
         if self._paused:
             self._resume()
@@ -159,5 +212,6 @@ class Inflow:
 
     def _wake(self) -> None:
         taker, self._taker = self._taker, None
+        self._sink = None
         if taker is not None and not taker.done():
             taker.set_result(None)

@@ -6,6 +6,7 @@ and ends the metering of that exchange; its record then says that there are no c
 
 import asyncio
 import logging
+from typing import final
 
 from proxy.gemini.live import LiveMeter
 from proxy.gemini.meter import Meter, meter_for
@@ -16,6 +17,7 @@ from proxy.usage import Usage, UsageState
 _log = logging.getLogger("proxy.wire")
 
 
+@final
 class Metering:
     """One answer's meter, fenced off."""
 

@@ -7,7 +7,7 @@ Not for two waits at once.
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 from proxy.wire.watch import Watch
 
@@ -28,6 +28,7 @@ class Interrupted(Exception):
         self.reason = reason
 
 
+@final
 class Patience:
     """One task's patience with its peers."""
 

@@ -5,7 +5,6 @@ could change a request or repeat it is switched off: retries, redirects, cookies
 """
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -22,6 +21,7 @@ from proxy.wire.answer import ONE_WRITE, REASON, AnswerBroke
 from proxy.wire.bounds import Bounds
 from proxy.wire.connector import Connector
 from proxy.wire.headers import BadHeader, decode, end_to_end
+from proxy.wire.inflow import Sink
 from proxy.wire.intake import READER_BYTES, here, next_piece
 from proxy.wire.patience import Interrupted, Patience
 from proxy.wire.request_body import RequestBody
@@ -52,6 +52,18 @@ class PlainAnswer:
     @property
     def uploading(self) -> bool:
         return not self._upload.upload_complete.done()
+
+    @property
+    def over(self) -> bool:
+        return self._response.content.at_eof()
+
+    def here(self) -> list[bytes]:
+        piece = self.take()
+        return [piece] if piece else []
+
+    async def more(self, sink: Sink) -> list[bytes]:
+        piece = await self.read()  # nothing of it goes to the sink
+        return [piece] if piece else []
 
     def take(self) -> bytes | None:
         try:
@@ -219,6 +231,5 @@ class PlainRoad:
 async def _pieces(body: RequestBody) -> AsyncGenerator[bytes, None]:
     """aiohttp sends the head with the first piece, but an endpoint may answer, or hang up, before there is one."""
     yield b""
-    async with aclosing(body.pieces()) as pieces:
-        async for piece in pieces:
-            yield piece
+    async for piece in body.pieces():
+        yield piece

@@ -5,7 +5,7 @@ chooses. Sessions are dialled apart from them.
 """
 
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, final
 
 from multidict import CIMultiDict
 from yarl import URL
@@ -23,6 +23,7 @@ from proxy.wire.plain_road import PlainRoad
 from proxy.wire.request_body import RequestBody
 
 
+@final
 class Pool:
     """All upstream connections of this process."""
 

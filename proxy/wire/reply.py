@@ -11,7 +11,7 @@ from typing import Final
 from proxy.head import RawHeaders
 from proxy.wire.request import Request
 
-_JOINED_BYTES: Final = 16 << 10  # a chunk up to this is copied into one piece with its size
+_JOINED_BYTES: Final = 16 << 10  # a piece up to this is copied into one with its size, or with the head
 _MOST_LINES: Final = 256  # status lines that are kept
 
 
@@ -46,8 +46,11 @@ class Reply:
         lines.append(body)
         connection.write(b"\r\n".join(lines))
 
-    def begin(self, status: int, reason: str, fields: RawHeaders) -> None:
-        """The head alone; `send` and `end` follow. Chunked unless `fields` declare a length, or nothing can follow."""
+    def begin(self, status: int, reason: str, fields: RawHeaders, pieces: list[bytes], *, last: bool) -> None:
+        """The head, and what is here of the body; `send` follows unless that is the `last` of it.
+
+        Chunked unless `fields` declare a length, or nothing can follow.
+        """
         request = self._request
         connection = request.connection
         self.keep_alive = request.keep_alive and not connection.last_call
@@ -61,23 +64,34 @@ class Reply:
         if self._chunked:
             lines.append(b"Transfer-Encoding: chunked")
         lines.append(b"\r\n")
-        connection.write(b"\r\n".join(lines))
+        self._write([b"\r\n".join(lines)], pieces, last=last)
 
-    def send(self, piece: bytes) -> None:
-        """A piece of the body, not empty."""
+    def send(self, pieces: list[bytes], *, last: bool) -> None:
+        """More of the body, if any; `last`: now it is whole."""
+        self._write([], pieces, last=last)
+
+    def _write(self, out: list[bytes], pieces: list[bytes], *, last: bool) -> None:
+        """As one chunk, where it is chunked, and in one write."""
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+        if size and self._chunked:
+            out.append(b"%x\r\n" % size)
+            out += pieces
+            out.append(b"\r\n")
+        elif size:
+            out += pieces
+        if last:
+            self.ended = True
+            if self._chunked:
+                out.append(b"0\r\n\r\n")
         connection = self._request.connection
-        if not self._chunked:
-            connection.write(piece)
-        elif len(piece) <= _JOINED_BYTES:
-            connection.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        else:
-            connection.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
-
-    def end(self) -> None:
-        """The body is whole."""
-        self.ended = True
-        if self._chunked:
-            self._request.connection.write(b"0\r\n\r\n")
+        if len(out) == 1:
+            connection.write(out[0])
+        elif size > _JOINED_BYTES:
+            connection.writelines(out)
+        elif out:
+            connection.write(b"".join(out))
 
     def _head(self, status: int, reason: str, fields: RawHeaders) -> list[bytes]:
         """Its lines: the endpoint's, then ours."""

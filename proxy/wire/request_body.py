@@ -8,8 +8,8 @@ caller is asked to send (100 Continue) only when somebody reads, that is after a
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import BinaryIO
+from collections.abc import Awaitable, Callable
+from typing import BinaryIO, Final, final
 
 from proxy.refusal import CallerGone, Refusal
 from proxy.wire.bounds import Bounds
@@ -17,10 +17,11 @@ from proxy.wire.patience import Interrupted, Patience
 from proxy.wire.request import Malformed, Request
 from proxy.wire.watch import Watch
 
-SPOOL_PIECE = 256 << 10  # read back from the file in pieces of this size
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+SPOOL_PIECE: Final = 256 << 10  # read back from the file in pieces of this size
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+@final
 class RequestBody:
     """See the module.
 
@@ -93,23 +94,16 @@ class RequestBody:
         """Read to the end, show every piece to `feed`, and keep all. Raises CallerGone, Refusal (too large)."""
         if self._kept is None:
             raise RuntimeError("the body was sent on before it was to be read whole")
-        async for piece in self._again():
+        kept = _Kept(self)
+        while piece := await kept.next():
             await feed(piece)
         while piece := await self._next():
             await self._keep_all(piece)
             await feed(piece)
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body from its start, for one attempt: what is kept, then what still comes. Raises CallerGone."""
-        async for piece in self._again():
-            self._tell()
-            yield piece
-        while piece := await self._next():
-            self._keep_some(piece)
-            if self.heard_by is not None:  # kept first: who is cancelled while it listens must not have lost it
-                await self.heard_by(piece)
-            self._tell()
-            yield piece
+    def pieces(self) -> "Pieces":
+        """The body from its start, for one attempt: what is kept, then what still comes."""
+        return Pieces(self)
 
     def at_once(self, limit: int) -> bytes | None:
         """The whole body if it has all come, has at most `limit` bytes and may be kept; else None, none of it read."""
@@ -152,17 +146,6 @@ class RequestBody:
         if self._spool is not None:
             self._spool.close()
 
-    async def _again(self) -> AsyncIterator[bytes]:
-        for piece in list(self._kept or ()):
-            yield piece
-        offset = 0
-        while self._spool is not None and offset < self._spooled_bytes:
-            piece = await asyncio.to_thread(_read_at, self._spool, offset)
-            if not piece:
-                raise RuntimeError("the spooled body is shorter than it was")
-            offset += len(piece)
-            yield piece
-
     async def _next(self) -> bytes:
         """The next piece from the caller, b"" at the end."""
         if self._ended:
@@ -197,10 +180,6 @@ class RequestBody:
             raise self.failure from error
         return piece
 
-    def _tell(self) -> None:
-        if self.moved is not None:
-            self.moved()
-
     def _keep_some(self, piece: bytes) -> None:
         if self._kept is None:
             return
@@ -224,6 +203,62 @@ class RequestBody:
             self._spool = await asyncio.to_thread(tempfile.TemporaryFile)  # closed by close()
         await asyncio.to_thread(_append, self._spool, piece)
         self._spooled_bytes += len(piece)
+
+
+@final
+class _Kept:
+    """What a body keeps now, from its start; what comes later its reader has had."""
+
+    __slots__ = ("_at", "_body", "_pieces", "_spool_at")
+
+    def __init__(self, body: RequestBody) -> None:
+        self._body = body
+        self._pieces: list[bytes] = list(body._kept or ())
+        self._at = 0
+        self._spool_at = 0
+
+    async def next(self) -> bytes:
+        """b"" behind the last."""
+        if self._at < len(self._pieces):
+            self._at += 1
+            return self._pieces[self._at - 1]
+        body = self._body
+        if body._spool is None or self._spool_at >= body._spooled_bytes:
+            return b""
+        piece = await asyncio.to_thread(_read_at, body._spool, self._spool_at)
+        if not piece:
+            raise RuntimeError("the spooled body is shorter than it was")
+        self._spool_at += len(piece)
+        return piece
+
+
+@final
+class Pieces:
+    """One attempt's reading of a body. Raises CallerGone."""
+
+    __slots__ = ("_body", "_kept")
+
+    def __init__(self, body: RequestBody) -> None:
+        self._body = body
+        self._kept: _Kept | None = _Kept(body)
+
+    def __aiter__(self) -> "Pieces":
+        return self
+
+    async def __anext__(self) -> bytes:
+        body = self._body
+        piece = b"" if self._kept is None else await self._kept.next()
+        if not piece:
+            self._kept = None
+            piece = await body._next()
+            if not piece:
+                raise StopAsyncIteration
+            body._keep_some(piece)
+            if body.heard_by is not None:  # kept first: who is cancelled while it listens must not have lost it
+                await body.heard_by(piece)
+        if body.moved is not None:
+            body.moved()
+        return piece
 
 
 def _append(file: BinaryIO, piece: bytes) -> None:

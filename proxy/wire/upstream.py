@@ -6,8 +6,7 @@ whole, and the request had gone up whole. Nothing is ever asked twice.
 """
 
 import asyncio
-from contextlib import aclosing
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, final
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
 
@@ -16,14 +15,13 @@ from proxy.refusal import CallerGone, EndpointFailed
 from proxy.wire.answer import AnswerBroke
 from proxy.wire.answer_head import MOST_FIELDS, AnswerHead, BadHead, check_fields
 from proxy.wire.bounds import Bounds
-from proxy.wire.fast_answer import FastAnswer
+from proxy.wire.fast_answer import Came, FastAnswer
 from proxy.wire.inflow import UNSENT_BYTES, Inflow
 from proxy.wire.intake import Intake
 from proxy.wire.patience import Patience
 from proxy.wire.request_body import RequestBody
 
 _HEAD_FIELDS: Final = 8  # of the largest size that fit into a head: 128 KiB by default, twice Envoy's bound
-Came = FastAnswer | Exception  # of a request
 
 
 class _Stop(Exception):
@@ -38,12 +36,14 @@ class Keeper(Protocol):
     def lost(self, connection: "Upstream") -> None: ...
 
 
+@final
 class Upstream(asyncio.BufferedProtocol):
     """See the module.
 
     Attributes:
-        transport: to write to and to ask; never to close, that is what `cut` is for.
+        transport: to write to and to ask; `cut` alone closes it.
         idle_since: the loop's time, set by the keeper.
+        sent: the endpoint may have something that lets it run the request under way.
         sent: the endpoint may have something that lets it run the request under way.
     """
 
@@ -144,15 +144,14 @@ class Upstream(asyncio.BufferedProtocol):
     async def _send(self, body: RequestBody) -> None:
         chunked, transport = body.length is None, self.transport
         try:
-            async with aclosing(body.pieces()) as pieces:
-                async for piece in pieces:
-                    if transport.is_closing():
-                        return  # `connection_lost` tells
-                    transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-                    self.sent = True
-                    while self._writing_paused:
-                        self._drained = self._loop.create_future()
-                        await self._drained
+            async for piece in body.pieces():
+                if transport.is_closing():
+                    return  # `connection_lost` tells
+                transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                self.sent = True
+                while self._writing_paused:
+                    self._drained = self._loop.create_future()
+                    await self._drained
             if chunked and not transport.is_closing():
                 transport.write(b"0\r\n\r\n")
                 self.sent = True
@@ -191,6 +190,7 @@ class Upstream(asyncio.BufferedProtocol):
                 self._parser = HttpResponseParser(self)  # the old one waits for the body that HEAD's answer announces
             else:
                 self._break("bad_answer")
+        self._inflow.settle()
         if self._asked:
             self._check_bounds()
 
@@ -229,18 +229,19 @@ class Upstream(asyncio.BufferedProtocol):
     # --- for the parser ---
 
     def on_message_begin(self) -> None:
-        if not self._asked:
-            raise _Stop  # another answer behind the one asked for
+        if not self._asked:  # another answer behind the one asked for
+            raise _Stop
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value.rstrip()))  # of a trailer too, which goes nowhere
+        if value and value[-1] <= 0x20:  # RFC 9110 section 5.5: white space behind it is none of it
+            value = value.rstrip()
+        self._fields.append((name, value))  # of a trailer too, which goes nowhere
 
     def on_headers_complete(self) -> None:
-        raw, self._fields = self._fields, []
-        reason, self._reason = self._reason, b""
+        raw, reason, self._fields, self._reason = self._fields, self._reason, [], b""
         status = self._parser.get_status_code()
         if status < 200:
             if status == 101 or status < 100:
@@ -268,8 +269,6 @@ class Upstream(asyncio.BufferedProtocol):
             self._reusable = self._parser.should_keep_alive()
             self._inflow.end()
 
-    # --- bounds, and ends ---
-
     def _came_alone(self, nbytes: int) -> bool:
         """What was read is the whole head of the answer to HEAD, and nothing but that."""
         if not self._no_body or self._fed_bytes != nbytes:
@@ -295,6 +294,6 @@ class Upstream(asyncio.BufferedProtocol):
         self.cut()
 
     def _tell(self, came: Came) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(came)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(came)
+        self._waiter = None

@@ -350,7 +350,7 @@ async def test_nothing_is_sent_for_a_caller_that_leaves_while_a_token_is_fetched
         async with gateway(tmp_path, routes(upstream.url, route=f'on_disconnect = "{policy}"'), monkeypatch) as weir:
             await send_bytes(weir.host, weir.port, request_bytes("Content-Length: 1", body=b"x"))
             public = weir.app.public
-            public._gear = public._gear._replace(credentials=Slow())
+            public._gear.credentials = Slow()
             _, writer = await asyncio.open_connection(weir.host, weir.port)
             writer.write(request_bytes("Content-Length: 1", body=b"x"))
             async with asyncio.timeout(60):

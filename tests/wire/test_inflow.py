@@ -166,3 +166,109 @@ def test_what_nobody_wants_is_counted_and_dropped() -> None:
     assert body.came_bytes == 2 * HELD_BYTES + 2
     body.end()
     assert body.exhausted
+
+
+# --- a sink -------------------------------------------------------------------------------------------------
+
+
+class Basin:
+    """Takes what it may, and says whether the taker may sleep on."""
+
+    def __init__(self, body: Inflow, *, reads: int = 1 << 20) -> None:
+        self.body = body
+        self.reads = reads
+        self.got: list[bytes] = []
+
+    def pour(self) -> bool:
+        self.reads -= 1
+        self.got += self.body.here()
+        return self.reads > 0
+
+
+async def test_what_a_read_brings_goes_to_the_sink_and_nobody_wakes() -> None:
+    body, line = inflow()
+    sink = Basin(body)
+    arrival = body.arrival(sink)
+    for number in range(3):
+        for _ in range(3):  # the pieces of one read, more than would be held otherwise
+            body.feed(bytes([number]) * 30_000)
+        assert len(sink.got) == 3 * number, "not before the read is over"
+        body.settle()
+    assert [piece[0] for piece in sink.got] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert not arrival.done()
+    assert (line.turns, body.came_bytes) == (0, 270_000)
+    body.feed(b"last")
+    body.end()
+    body.settle()
+    assert arrival.done(), "the end, and what came with it, is the taker's"
+    assert (len(sink.got), body.here(), body.exhausted) == (9, [b"last"], True)
+
+
+async def test_a_sink_that_has_enough_leaves_the_rest_to_the_taker() -> None:
+    body, line = inflow()
+    sink = Basin(body, reads=1)
+    arrival = body.arrival(sink)
+    for _ in range(5):
+        body.feed(bytes(30_000))
+    body.settle()
+    assert arrival.done()
+    assert not line.reading, "what it left is more than may be held"
+    assert len(sink.got) == 1
+    rest = []
+    while pieces := body.here():
+        assert sum(map(len, pieces)) <= READ_BYTES
+        rest += pieces
+    assert (len(rest), line.reading) == (4, True)
+    body.feed(b"later")
+    body.settle()
+    assert (len(sink.got), body.take()) == (1, b"later"), "a sink stands for one wait"
+
+
+async def test_a_sink_that_fails_fails_its_taker_and_not_the_connection() -> None:
+    class Leaky(Basin):
+        def pour(self) -> bool:
+            raise ZeroDivisionError
+
+    body, _ = inflow()
+    arrival = body.arrival(Leaky(body))
+    body.feed(b"some")
+    body.settle()
+    assert arrival.done()
+    assert body.take() == b"some"
+    with pytest.raises(ZeroDivisionError):
+        body.take()
+
+
+async def test_nothing_goes_to_the_sink_of_a_wait_that_was_given_up() -> None:
+    body, line = inflow()
+    sink = Basin(body)
+    body.arrival(sink).cancel()
+    body.feed(bytes(READ_BYTES))
+    body.settle()
+    assert (sink.got, line.reading) == ([], False)
+    assert body.take() == bytes(READ_BYTES)
+
+
+@given(st.lists(st.lists(st.integers(1, 70_000), min_size=1, max_size=6), max_size=8), st.integers(0, 9))
+def test_with_a_sink_or_without_the_body_is_the_same(reads: list[list[int]], enough: int) -> None:
+    async def main() -> None:
+        body, _ = inflow()
+        sink = Basin(body, reads=enough)
+        wanted, number = b"", 0
+        arrival = body.arrival(sink)
+        for sizes in reads:
+            for size in sizes:
+                number += 1
+                wanted += bytes([number]) * size
+                body.feed(bytes([number]) * size)
+            body.settle()
+            if arrival.done():  # the taker's turn
+                while pieces := body.here():
+                    sink.got += pieces
+                arrival = body.arrival(sink)
+        body.end()
+        while not body.exhausted:
+            sink.got += body.here()
+        assert b"".join(sink.got) == wanted
+
+    asyncio.run(main())

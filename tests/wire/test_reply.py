@@ -71,10 +71,10 @@ def test_what_is_said_of_the_connection(version: str, keep_alive: bool, last_cal
 
 
 def streamed(reply: Reply, *pieces: bytes, status: int = 200, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    reply.begin(status, "OK", [DATE, *fields])
+    reply.begin(status, "OK", [DATE, *fields], [], last=False)
     for piece in pieces:
-        reply.send(piece)
-    reply.end()
+        reply.send([piece], last=False)
+    reply.send([], last=True)
 
 
 @pytest.mark.parametrize("size", [1, 16 << 10, (16 << 10) + 1])
@@ -134,3 +134,30 @@ def test_last_words_are_whole_and_close() -> None:
         head, _, body = answer.partition(b"\r\n\r\n")
         assert b"\r\nConnection: close" in head
         assert b"\r\nContent-Length: %d\r\n" % len(body) in head
+
+
+@pytest.mark.parametrize("size", [1, 20_000])
+@pytest.mark.parametrize("length", [False, True])
+def test_a_head_goes_out_in_one_write_with_what_came_with_it(length: bool, size: int) -> None:
+    wire, reply = asked()
+    fields = [DATE, (b"Content-Length", b"%d" % (2 * size))] if length else [DATE]
+    pieces = [b"a" * size, b"b" * size]
+    reply.begin(200, "OK", fields, pieces, last=True)
+    (written,) = wire.written
+    head, _, body = written.partition(b"\r\n\r\n")
+    assert (b"Transfer-Encoding: chunked" in head) is not length
+    whole = b"".join(pieces)
+    assert body == (whole if length else b"%x\r\n%b\r\n0\r\n\r\n" % (2 * size, whole))
+    assert (reply.begun, reply.ended) == (True, True)
+
+
+@pytest.mark.parametrize("size", [1, 20_000])
+def test_pieces_of_one_read_are_one_chunk_and_the_end_goes_with_the_last(size: int) -> None:
+    wire, reply = asked()
+    reply.begin(200, "OK", [DATE], [], last=False)
+    pieces = [b"a" * size, b"b" * size]
+    reply.send(pieces, last=False)
+    reply.send(pieces, last=True)
+    chunk = b"%x\r\n%b\r\n" % (2 * size, b"".join(pieces))
+    assert wire.written[1:] == [chunk, chunk + b"0\r\n\r\n"]
+    assert reply.ended

@@ -253,15 +253,15 @@ def test_a_slow_reader_is_waited_for(run: Run) -> None:
     sent: list[int] = []
 
     async def answer(request: Request, reply: Reply) -> None:
-        reply.begin(200, "OK", [])
+        reply.begin(200, "OK", [], [], last=False)
         while not request.connection.paused:
-            reply.send(BIG[:READ_BYTES])
+            reply.send([BIG[:READ_BYTES]], last=False)
             sent.append(READ_BYTES)
         await request.connection.drain()
         assert not request.connection.paused
-        reply.send(BIG[:1])
+        reply.send([BIG[:1]], last=False)
         sent.append(1)
-        reply.end()
+        reply.send([], last=True)
 
     async def test(listener: Listener) -> None:
         reader, writer = await listener.connect()
@@ -276,10 +276,10 @@ def test_who_leaves_is_told_of_once_and_its_answer_goes_nowhere(run: Run) -> Non
     over = asyncio.Event()
 
     async def answer(request: Request, reply: Reply) -> None:
-        reply.begin(200, "OK", [])
+        reply.begin(200, "OK", [], [], last=False)
         try:
             while True:
-                reply.send(BIG[:READ_BYTES])
+                reply.send([BIG[:READ_BYTES]], last=False)
                 await request.connection.drain()
         finally:
             over.set()
@@ -316,8 +316,8 @@ def test_a_body_whose_sender_leaves_fails(run: Run) -> None:
 
 def test_an_answer_that_did_not_end_does_not_look_whole(run: Run) -> None:
     async def answer(request: Request, reply: Reply) -> None:
-        reply.begin(200, "OK", [])
-        reply.send(b"half")
+        reply.begin(200, "OK", [], [], last=False)
+        reply.send([b"half"], last=False)
 
     async def test(listener: Listener) -> None:
         reader, writer = await listener.connect()
