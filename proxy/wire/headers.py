@@ -146,7 +146,7 @@ def _without_nominated(fields: list[RawField], connection: list[bytes], but: Raw
     } - NEVER_NOMINATED
     if not nominated:
         return fields
-    return [field for field in fields if field is but or fold(field[0]) not in nominated]
+    return [field for field in fields if field == but or fold(field[0]) not in nominated]
 
 
 def decode(fields: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:

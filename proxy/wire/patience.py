@@ -21,11 +21,10 @@ class Interrupted(Exception):
         sent: said by a road: the request had gone up whole, and may be running.
     """
 
-    sent = False
-
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.sent = False  # no class's attribute: compiled, that would be none at all
 
 
 @final
