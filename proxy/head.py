@@ -36,8 +36,18 @@ class Headers:
 
     def get(self, name: str) -> str | None:
         """The first field of that name, decoded as UTF-8 (undecodable bytes as surrogates)."""
-        value = self._value(_folded(name))
+        value = self.value(_folded(name))
         return None if value is None else value.decode("utf-8", "surrogateescape")
+
+    def value(self, name: bytes) -> bytes | None:
+        """The same by its name's bytes, in lower case, and as it came."""
+        if self._first is not None:
+            return self._first.get(name)
+        size = len(name)
+        for spelled, value in self.raw:  # an answer is asked for two or three fields: `first` would cost more
+            if len(spelled) == size and fold(spelled) == name:
+                return value
+        return None
 
     def get_all(self, name: str) -> list[str]:
         wanted = _folded(name)
@@ -58,15 +68,6 @@ class Headers:
             headers._first = first = self._first.copy()
             first[fold(name)] = value
         return headers
-
-    def _value(self, wanted: bytes) -> bytes | None:
-        if self._first is not None:
-            return self._first.get(wanted)
-        size = len(wanted)
-        for name, value in self.raw:  # an answer is asked for two or three fields: `first` would cost more
-            if len(name) == size and fold(name) == wanted:
-                return value
-        return None
 
 
 _folds: Final[dict[str, bytes]] = {}

@@ -233,10 +233,10 @@ def meter_for(operation: Operation, head: ResponseHead, target: str = "") -> Met
     Unknown operations are metered like native ones: what Google adds tomorrow is not free for that.
     Errors cost nothing, and free or binary answers have no counts to read (Gemini facts 4.4 and 5).
     """
-    fields = head.headers.first
-    media = media_of(fields.get(b"content-type", b""))
-    coding = head.headers.get("content-encoding") if b"content-encoding" in fields else None
-    tier = head.headers.get("x-gemini-service-tier") if b"x-gemini-service-tier" in fields else None
+    headers = head.headers
+    media = media_of(headers.value(b"content-type") or b"")
+    coding = headers.get("content-encoding")
+    tier = headers.get("x-gemini-service-tier")
     name = operation.name
     if media.is_text and not coding and head.status < 300 and name in _UNARY and operation.api in _NATIVE:
         return _Unary(operation, tier)

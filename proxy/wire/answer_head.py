@@ -8,9 +8,11 @@ from typing import Final, final
 
 from proxy.head import Headers, RawField, ResponseHead, fold
 from proxy.wire.answer import REASON
-from proxy.wire.headers import all_go_on, end_to_end
+from proxy.wire.headers import HOP_BY_HOP, end_to_end
 
 MOST_FIELDS: Final = 128  # of a head; aiohttp's bound, on the plain road
+# The lengths of the names that say how a body is framed or are of one hop, a bit for each: most names have others.
+_LENGTHS: Final = sum({1 << len(name) for name in (b"content-length", *HOP_BY_HOP)})
 _PHRASES: Final[dict[bytes, str]] = {status.phrase.encode(): status.phrase for status in HTTPStatus}
 
 
@@ -32,19 +34,25 @@ class AnswerHead:
 
     def __init__(self, status: int, reason: bytes, raw: list[RawField], *, no_body: bool) -> None:
         """`no_body`: the request was HEAD. Raises BadHead."""
-        headers = Headers(raw)
-        first = headers.first
-        declared = first.get(b"content-length")  # digits, and one line of them: the parser has seen to it
-        chunked = b"transfer-encoding" in first
-        if chunked and [value.lower() for name, value in raw if fold(name) == b"transfer-encoding"] != [b"chunked"]:
+        length: int | None = None
+        codings: list[bytes] = []
+        all_go_on = True
+        for name, value in raw:
+            if not _LENGTHS >> len(name) & 1:
+                continue
+            folded = fold(name)
+            if folded == b"content-length":
+                length = int(value)  # digits, and one line of them: the parser has seen to it
+            elif folded in HOP_BY_HOP:
+                all_go_on = False
+                if folded == b"transfer-encoding":
+                    codings.append(value.lower())
+        if codings and codings != [b"chunked"]:
             raise BadHead("a coding that would be lost with its field")  # RFC 9112 section 6.1
-        if no_body or status in (204, 304):
-            self.length: int | None = 0
-        else:
-            self.length = None if declared is None else int(declared)
-        self.until_close = self.length is None and not chunked
-        self.head = ResponseHead(status, _PHRASES.get(reason) or _phrase(reason), headers)
-        self.fields = raw if all_go_on(first) else end_to_end(raw)
+        self.length: int | None = 0 if no_body or status in (204, 304) else length
+        self.until_close = self.length is None and not codings
+        self.head = ResponseHead(status, _PHRASES.get(reason) or _phrase(reason), Headers(raw))
+        self.fields = raw if all_go_on else end_to_end(raw)
 
 
 def check_fields(raw: list[RawField], field_bytes: int) -> None:

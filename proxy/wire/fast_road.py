@@ -64,11 +64,11 @@ class FastRoad:
         whole = body.at_once(ONE_WRITE)
         if whole is None:
             whole = await body.small(ONE_WRITE)
-        if whole is not None:
-            if body.exists or method not in _SELDOM_WITH_BODY:
-                lines.append(b"Content-Length: %d" % len(whole))
-        else:
-            lines.append(b"Transfer-Encoding: chunked" if body.length is None else b"Content-Length: %d" % body.length)
+        length = body.length if whole is None else len(whole)
+        if length is None:
+            lines.append(b"Transfer-Encoding: chunked")
+        elif body.exists or method not in _SELDOM_WITH_BODY:
+            lines.append(b"Content-Length: %d" % length)
         lines.append(b"")
         lines.append(whole or b"")
         connection = connections.take()
@@ -79,10 +79,12 @@ class FastRoad:
             raise CallerGone("it left before anything was sent")
         answer = connection.ask(b"\r\n".join(lines), patience, no_body=method == "HEAD", sent=whole is not None)
         if whole is None:
-            body.moved = lambda: patience.extend(self._seconds_for(body, flex=flex))
+            body.moved = lambda: patience.extend(self._seconds(flex=flex or body.asks_for_flex))
             connection.upload(body)
+        elif not flex:
+            patience.reprieve = body.flex_seconds
         try:
-            came = await patience.outlast(answer, self._seconds_for(body, flex=flex), "first_byte_timeout")
+            came = await patience.outlast(answer, self._seconds(flex=flex), "first_byte_timeout")
         except BaseException as stop:
             sent = connection.sent and not connection.uploading
             connection.cut()
@@ -95,9 +97,9 @@ class FastRoad:
             return came
         raise came
 
-    def _seconds_for(self, body: RequestBody, *, flex: bool) -> float:
+    def _seconds(self, *, flex: bool) -> float:
         """To wait for the first byte."""
-        return self._flex_first_byte_seconds if flex or body.asks_for_flex else self._first_byte_seconds
+        return self._flex_first_byte_seconds if flex else self._first_byte_seconds
 
 
 def _lines(method: str, target: str, host: str, fields: RawHeaders) -> list[bytes]:

@@ -6,7 +6,7 @@ Not for two waits at once.
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, final
 
 from proxy.wire.watch import Watch
@@ -29,12 +29,27 @@ class Interrupted(Exception):
 
 @final
 class Patience:
-    """One task's patience with its peers."""
+    """One task's patience with its peers.
 
-    __slots__ = ("_closed_for", "_ended_by", "_future", "_seconds", "_task", "_too_late", "_watch", "deadline")
+    Attributes:
+        reprieve: asked once, when the next `outlast` runs out: how many seconds longer it waits. None: none.
+    """
+
+    __slots__ = (
+        "_closed_for",
+        "_ended_by",
+        "_future",
+        "_seconds",
+        "_task",
+        "_too_late",
+        "_watch",
+        "deadline",
+        "reprieve",
+    )
 
     def __init__(self, watch: Watch) -> None:
         self.deadline = 0.0
+        self.reprieve: Callable[[], float] | None = None
         self._watch = watch
         self._task: asyncio.Task[object] | None = None  # set while `wait` waits
         self._future: asyncio.Future[Any] | None = None  # set while `outlast` does
@@ -82,7 +97,7 @@ class Patience:
         try:
             return await future
         finally:
-            self._future = None
+            self._future = self.reprieve = None
             self._watch.discard(self)
 
     def extend(self, seconds: float | None = None) -> None:
@@ -102,7 +117,13 @@ class Patience:
         self._end(reason)
 
     def run_out(self) -> None:
-        self._end(self._too_late)
+        reprieve, self.reprieve = self.reprieve, None
+        seconds = reprieve() if reprieve is not None else 0.0
+        if seconds > 0:
+            self.deadline = self._watch.now() + seconds
+            self._watch.add(self)
+        else:
+            self._end(self._too_late)
 
     def _end(self, reason: str) -> None:
         if self._future is not None:

@@ -17,6 +17,7 @@ from proxy.wire.patience import Interrupted, Patience
 from proxy.wire.request import Malformed, Request
 from proxy.wire.watch import Watch
 
+_FLEX: Final = b'"flex"'
 SPOOL_PIECE: Final = 256 << 10  # read back from the file in pieces of this size
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -29,7 +30,6 @@ class RequestBody:
         exists: the request has a body, be it empty.
         length: its declared length in bytes, None when it comes chunked.
         received: bytes read from the caller so far.
-        asks_for_flex: the word stood in it, so that its answer is waited for longer; a word elsewhere does no harm.
         failure: why the caller's side ended before the body was whole.
         unasked: the caller still waits to be told to send it.
         caller_left: nothing should be sent any more that was not sent before.
@@ -40,6 +40,7 @@ class RequestBody:
     __slots__ = (
         "_bounds",
         "_ended",
+        "_flex",
         "_inflow",
         "_kept",
         "_kept_bytes",
@@ -48,7 +49,6 @@ class RequestBody:
         "_spool",
         "_spooled_bytes",
         "_watch",
-        "asks_for_flex",
         "caller_left",
         "exists",
         "failure",
@@ -63,7 +63,6 @@ class RequestBody:
         self.exists = request.has_body
         self.length = request.length
         self.received = 0
-        self.asks_for_flex = False
         self.failure: CallerGone | None = None
         self.unasked = request.waits_for_100
         self.caller_left = False
@@ -75,6 +74,7 @@ class RequestBody:
         self._watch = watch
         self._reading: asyncio.Lock | None = None  # an attempt that failed may still be unwinding its read
         self._ended = not request.has_body
+        self._flex = False  # of what was read piece by piece
         self._kept: list[bytes] | None = []  # None once a piece was let go
         self._kept_bytes = 0
         self._spool: BinaryIO | None = None
@@ -84,6 +84,19 @@ class RequestBody:
     def complete(self) -> bool:
         """The caller has sent all of it."""
         return self._ended
+
+    @property
+    def asks_for_flex(self) -> bool:
+        """The word stands in it, so that its answer is waited for longer; a word elsewhere does no harm.
+
+        What was had at once is searched only now: few answers are late, and the word is hardly ever there.
+        """
+        return self._flex or any(_FLEX in piece for piece in self._kept or ())
+
+    def flex_seconds(self) -> float:
+        """How much longer than others its answer is waited for."""
+        bounds = self._bounds
+        return bounds.flex_first_byte_seconds - bounds.first_byte_seconds if self.asks_for_flex else 0.0
 
     @property
     def replayable(self) -> bool:
@@ -119,7 +132,6 @@ class RequestBody:
                 return None
             self.unasked = False
             self.received = self._kept_bytes = size
-            self.asks_for_flex = b'"flex"' in body
             self._ended = True
             self._kept = [body] if body else []
         if self._kept_bytes > limit:
@@ -159,7 +171,7 @@ class RequestBody:
                 raise self.failure
             piece = await self._come()
             self.received += len(piece)
-            self.asks_for_flex = self.asks_for_flex or b'"flex"' in piece
+            self._flex = self._flex or _FLEX in piece
             self._ended = not piece
             return piece
 

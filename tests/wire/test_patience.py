@@ -173,3 +173,24 @@ async def test_a_real_cancellation_of_who_outlasts_a_future_stays_one() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_reprieve_is_asked_for_once_and_only_when_time_is_up() -> None:
+    patience, asked = Patience(Watch()), []
+
+    def reprieve() -> float:
+        asked.append(len(asked))
+        return 30.0 if len(asked) == 1 else 0.01
+
+    future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    patience.reprieve = reprieve
+    asyncio.get_running_loop().call_later(0.02, future.set_result, "late, and in time")
+    assert await patience.outlast(future, 0.01, "late") == "late, and in time"
+    assert asked == [0]
+    with pytest.raises(Interrupted):
+        await patience.outlast(asyncio.get_running_loop().create_future(), 0.01, "late")
+    assert asked == [0]
+    patience.reprieve = reprieve
+    with pytest.raises(Interrupted):
+        await patience.outlast(asyncio.get_running_loop().create_future(), 0.01, "late")
+    assert asked == [0, 1]
