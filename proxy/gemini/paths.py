@@ -7,6 +7,7 @@ recognised passes as `unknown`.
 """
 
 import re
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,7 +16,7 @@ from proxy.gemini.segments import path_segments
 from proxy.operation import UNKNOWN, Operation
 
 
-class _Verb(msgspec.Struct, frozen=True):
+class _Verb(NamedTuple):
     generates: bool = True
     streams: bool = False
     account_bound: bool = False  # makes or names something that is polled later, at the account that made it
