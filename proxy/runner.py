@@ -29,12 +29,16 @@ class Runner:
 
     async def run(self, exchange: Exchange) -> None:
         """Run one exchange to its end; the public listener's only way in."""
+        refusal: Refusal | None = None
         try:
-            await self._generations.current.run(exchange)
-        except Refusal as refusal:
-            if exchange.route is None:  # no plugin of any route has written it down
-                self._log.info("no_route", exchange=exchange.id, reason=refusal.reason, path=exchange.request.path)
-            await exchange.relay.refuse(exchange, refusal)
+            try:
+                await self._generations.current.run(exchange)
+            except Refusal as raised:
+                refusal = raised
+            if refusal is not None:
+                if exchange.route is None:  # no plugin of any route has written it down
+                    self._log.info("no_route", exchange=exchange.id, reason=refusal.reason, path=exchange.request.path)
+                await exchange.relay.refuse(exchange, refusal)
         finally:
             exchange.ended = self._monotonic()
             self._metrics.observe(exchange)

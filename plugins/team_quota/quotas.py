@@ -52,6 +52,7 @@ class Quotas:
         store = self._store
         calls: Grant | None = None
         sized: Grant | None = None
+        failure: BaseException | None = None  # no `finally` that waits: see docs/decisions/0013
         try:
             # One call first: whoever may make none now must not have us read a body for it.
             if plan.calls:
@@ -68,14 +69,13 @@ class Quotas:
                         answer = await answer
                     sized = _granted(exchange, plan, answer)
             await call_next(exchange)
-        except BaseException:  # not `finally`: see docs/decisions/0013
-            waits = self._settle(exchange, plan, calls, sized)
-            if waits is not None:
-                await waits
-            raise
+        except BaseException as error:
+            failure = error
         waits = self._settle(exchange, plan, calls, sized)
         if waits is not None:
             await waits
+        if failure is not None:
+            raise failure
 
     def _settle(
         self, exchange: Exchange, plan: Plan, calls: Grant | None, sized: Grant | None

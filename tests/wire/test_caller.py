@@ -17,6 +17,7 @@ from proxy.operation import Operation
 from proxy.wire.credentials import Credentials
 from tests.support.gateway import Gateway, gateway, routes
 from tests.support.raw import RawUpstream, Script, answers, raw_upstream, read_message, request_bytes, send_bytes
+from tests.tools import with_stand_ins
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
@@ -334,6 +335,7 @@ class Slow(Credentials):
         return await super().field_for(endpoint, operation)
 
 
+@with_stand_ins
 @pytest.mark.parametrize("policy", ["drain", "cancel"])
 async def test_nothing_is_sent_for_a_caller_that_leaves_while_a_token_is_fetched(
     policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

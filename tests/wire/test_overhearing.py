@@ -21,6 +21,7 @@ from proxy.wire.overhearing import Hearing
 from tests.support.gateway import TEAM_KEYS, Gateway, gateway, routes
 from tests.support.raw import answers, raw_upstream, request_bytes, send_bytes
 from tests.support.service_log import service_log
+from tests.tools import with_stand_ins
 
 CHAT = "/v1beta/openai/chat/completions"
 DRAW = "/v1beta/models/gemini-3-pro-image:generateContent"
@@ -265,6 +266,7 @@ async def test_a_body_that_is_not_what_it_says_is_refused_where_it_must_be_read(
         await hearing("gzip").hear(b"plain text, not packed")
 
 
+@with_stand_ins
 async def test_a_fault_in_it_is_logged_and_costs_nothing() -> None:
     overheard = hearing()
     overheard._document = None  # type: ignore[assignment]
