@@ -44,9 +44,12 @@ def compile_into(made: Path, root: str, modules: list[str]) -> None:
     before = Path.cwd()
     os.chdir(root)
     try:
-        extensions = mypycify(modules, opt_level="3", debug_level="0", target_dir=str(made), group_name="weir")
+        extensions = mypycify(
+            modules, opt_level="3", debug_level="0", target_dir=str(made), group_name="weir", multi_file=True
+        )
         build = Distribution({"name": "gemini-weir", "ext_modules": extensions}).get_command_obj("build_ext")
         build.build_lib, build.build_temp = str(made / "lib"), str(made / "temp")  # type: ignore[attr-defined]
+        build.parallel = os.cpu_count()  # type: ignore[attr-defined]
         build.ensure_finalized()
         build.run()
     finally:
