@@ -34,7 +34,7 @@ class Runner:
             try:
                 await self._generations.current.run(exchange)
             except Refusal as raised:
-                refusal = raised
+                refusal = raised.with_traceback(None)  # which holds this frame, and so the exchange
             if refusal is not None:
                 if exchange.route is None:  # no plugin of any route has written it down
                     self._log.info("no_route", exchange=exchange.id, reason=refusal.reason, path=exchange.request.path)

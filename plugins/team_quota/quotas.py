@@ -75,15 +75,24 @@ class Quotas:
         if waits is not None:
             await waits
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                failure = None  # its traceback holds this frame, and so the exchange, until the collector comes
 
     def _settle(
         self, exchange: Exchange, plan: Plan, calls: Grant | None, sized: Grant | None
     ) -> Awaitable[object] | None:
         """Give back of each grant what was not used."""
         store = self._store
-        first = store.settle(sized, amounts_used(exchange, plan, sized.takes)) if sized is not None else None
-        second = store.settle(calls, calls_used(exchange, plan)) if calls is not None else None
+        first: Awaitable[None] | None = None
+        second: Awaitable[None] | None = None
+        try:
+            if sized is not None:
+                first = store.settle(sized, amounts_used(exchange, plan, sized.takes))
+        finally:
+            if calls is not None:
+                second = store.settle(calls, calls_used(exchange, plan))
         if first is None or second is None:
             return second if first is None else first
         return gather(first, second)

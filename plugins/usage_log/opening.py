@@ -41,6 +41,8 @@ def opening_of(form: Form, attempt: Attempt) -> tuple[Kind, bytes]:
         if intent.service_tier is not None or intent.video_resolution is not None:
             return _WHOLE, _whole(form, attempt)
         input_tokens, most = intent.input_tokens, intent.max_output_tokens
+        if input_tokens >= _MOST:
+            return _WHOLE, _whole(form, attempt)
         if most is not None:
             output_tokens = most * max(intent.candidate_count, 1)
             if not 0 <= output_tokens < _MOST:

@@ -44,7 +44,7 @@ def make_forward(attempt_once: AttemptNext, clock: Clock) -> ExchangeNext:
             try:
                 head = await attempt_once(Attempt(exchange, endpoint, record))
             except EndpointFailed as error:
-                failure = error
+                failure = error.with_traceback(None)  # which holds this frame, and so the exchange
                 record.error = error.reason
                 record.sent = error.sent
                 another = _may_repeat(exchange, error)

@@ -191,8 +191,11 @@ def _read(call: _Call, said: dict[str, list[Any]]) -> Asked:
     bound = 0
     for output in call.outputs:
         bound = max(bound, _largest(said.get(output)) or 0)
-    tiers = said.get("tier") or said.get("config_tier")
-    tier = tiers[0] if tiers else None
+    said_tiers = said.get("tier") or said.get("config_tier") or ()
+    tiers = [word.lower() for word in said_tiers if isinstance(word, str)]
+    tier = None
+    if tiers:
+        tier = "priority" if "priority" in tiers else tiers[-1]
     return Asked(
         max_output_tokens=bound or None,  # 0 bounds nothing
         candidate_count=candidates or 1,
@@ -203,7 +206,7 @@ def _read(call: _Call, said: dict[str, list[Any]]) -> Asked:
         image_count=images,
         video_seconds=video_seconds,
         video_resolution=video_resolution,
-        service_tier=tier.lower() if isinstance(tier, str) else None,
+        service_tier=tier,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final, final
 
 from proxy.head import Headers, RawField, ResponseHead, fold
 from proxy.wire.answer import REASON
-from proxy.wire.headers import HOP_BY_HOP, end_to_end
+from proxy.wire.headers import HOP_BY_HOP, declared_length, end_to_end
 
 MOST_FIELDS: Final = 128  # of a head; aiohttp's bound, on the plain road
 # The lengths of the names that say how a body is framed or are of one hop, a bit for each: most names have others.
@@ -42,7 +42,7 @@ class AnswerHead:
                 continue
             folded = fold(name)
             if folded == b"content-length":
-                length = int(value)  # digits, and one line of them: the parser has seen to it
+                length = declared_length(value)  # digits, and one line of them: the parser has seen to it
             elif folded in HOP_BY_HOP:
                 all_go_on = False
                 if folded == b"transfer-encoding":

@@ -70,7 +70,8 @@ class FamiliarHead:
         if self.length is None:
             return at
         begin, size, length = at, len(data), 0
-        while at < size and _ZERO <= data[at] <= _NINE:
+        most = min(size, at + _MOST_DIGITS + 1)  # a number of a whole read's digits would take half a second
+        while at < most and _ZERO <= data[at] <= _NINE:
             length = length * 10 + data[at] - _ZERO
             at += 1
         if at == begin or at > begin + _MOST_DIGITS:

@@ -81,11 +81,17 @@ INTENDED_DIFFERENCES = (
     ("both", "the fragments of a WebSocket message", "one frame"),
 )
 
+_LONGEST_NUMBER: Final = 1000  # digits; `int` refuses more than 4300
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class BadHeader(ValueError):
     """A field that cannot be passed on faithfully; names the field, never its value."""
+
+
+def declared_length(value: bytes) -> int:
+    """Of a Content-Length that a parser has accepted: what it may have too many of are zeros."""
+    return int(value) if len(value) < _LONGEST_NUMBER else int(value.lstrip(b"0") or b"0")
 
 
 def end_to_end(raw: RawHeaders, drop: frozenset[bytes] = frozenset()) -> list[RawField]:

@@ -254,10 +254,10 @@ class HttpRelay:
             head = answer.head
             reply.begin(head.status, head.reason, self._fields, pieces, last=last)
             self._begun(exchange, head.status)
-        size = 0
-        for piece in pieces:
-            size += len(piece)
-            meter.feed(piece)
+        read = pieces[0] if len(pieces) == 1 else b"".join(pieces)  # of one read, so that it is fed as one
+        size = len(read)
+        if size:
+            meter.feed(read)
         exchange.response_bytes += size
         if self._caller_left:
             self._drained += size

@@ -87,6 +87,7 @@ class Inflow:
                     self._hold()
                     return
         except Exception as fault:
+            self.discard()  # else what comes before the taker wakes would go down behind a gap
             self.fail(fault)  # it is the taker's, not the connection's
 
     def end(self) -> None:

@@ -16,6 +16,7 @@ from proxy.refusal import Refusal
 from proxy.wire.familiar import FamiliarHead, learned
 from proxy.wire.guard import MAX_HEADERS, NOT_HTTP, TOO_MANY
 from proxy.wire.handshake import is_handshake
+from proxy.wire.headers import declared_length
 from proxy.wire.inflow import Inflow, Source
 from proxy.wire.request import Connection, Malformed, Request, familiar_request
 
@@ -88,6 +89,8 @@ class Pipeline:
             taken = self._take_owed(data)
         elif between and self._familiar is not None:
             taken = self._recognise(self._familiar, data)
+            if not taken and not self._tries:
+                self._familiar = None
         if taken:
             if taken == len(data):
                 return
@@ -134,7 +137,7 @@ class Pipeline:
             headers,
             Inflow(line),
             has_body=declared is not None or b"transfer-encoding" in first,
-            length=None if declared is None else int(declared),
+            length=None if declared is None else declared_length(declared),
             keep_alive=parser.should_keep_alive(),
             waits_for_100=b"expect" in first and version == "1.1",  # the guard lets no other expectation pass
         )

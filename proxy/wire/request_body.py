@@ -48,6 +48,7 @@ class RequestBody:
         "_request",
         "_spool",
         "_spooled_bytes",
+        "_unsearched",
         "_watch",
         "caller_left",
         "exists",
@@ -74,7 +75,8 @@ class RequestBody:
         self._watch = watch
         self._reading: asyncio.Lock | None = None  # an attempt that failed may still be unwinding its read
         self._ended = not request.has_body
-        self._flex = False  # of what was read piece by piece
+        self._flex = False  # of what was searched
+        self._unsearched = b""  # what was had at once, until somebody asks
         self._kept: list[bytes] | None = []  # None once a piece was let go
         self._kept_bytes = 0
         self._spool: BinaryIO | None = None
@@ -91,7 +93,10 @@ class RequestBody:
 
         What was had at once is searched only now: few answers are late, and the word is hardly ever there.
         """
-        return self._flex or any(_FLEX in piece for piece in self._kept or ())
+        if self._unsearched:
+            self._flex = _FLEX in self._unsearched
+            self._unsearched = b""
+        return self._flex
 
     def flex_seconds(self) -> float:
         """How much longer than others its answer is waited for."""
@@ -134,6 +139,7 @@ class RequestBody:
             self.received = self._kept_bytes = size
             self._ended = True
             self._kept = [body] if body else []
+            self._unsearched = body
         if self._kept_bytes > limit:
             return None
         return self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
@@ -152,6 +158,7 @@ class RequestBody:
     def let_go(self) -> None:
         """No further attempt will need it: keep nothing. An upload under way goes on from what it holds."""
         self._kept = None
+        self._unsearched = b""
 
     def close(self) -> None:
         self.let_go()

@@ -44,7 +44,6 @@ class Upstream(asyncio.BufferedProtocol):
         transport: to write to and to ask; `cut` alone closes it.
         idle_since: the loop's time, set by the keeper.
         sent: the endpoint may have something that lets it run the request under way.
-        sent: the endpoint may have something that lets it run the request under way.
     """
 
     __slots__ = (

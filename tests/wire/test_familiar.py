@@ -139,6 +139,16 @@ def test_to_a_caller_that_never_repeats_itself_it_is_of_no_use() -> None:
     assert [request.familiar is not None for request in pipeline.waiting] == [True, True, True, False, False]
 
 
+def test_a_length_of_any_number_of_digits_is_soon_refused() -> None:
+    """Were they summed up first, a read of so many would take a quarter of an hour."""
+    head = HEADS[0].replace(b"%d", b"%b")
+    pipeline = made()
+    assert ask(pipeline, head % b"1" + b"x")
+    familiar = pipeline._familiar
+    assert familiar is not None
+    assert familiar.end_in(head % (b"9" * 3_000_000)) == 0
+
+
 def test_a_long_head_is_not_kept() -> None:
     pipeline = Pipeline(Line(), MOST * 10)
     feed(pipeline, b"GET / HTTP/1.1\r\nX: " + b"x" * 5000 + b"\r\n\r\n")
