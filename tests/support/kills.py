@@ -21,9 +21,11 @@ import msgspec
 
 from proxy import UsageRecord
 from proxy.simulator import Simulator
+from proxy.version import COMPILED
 
 PATIENCE_SECONDS = 60.0
-PRICES = Path(__file__).parents[2] / "config" / "prices.toml"
+_ROOT = Path(__file__).parents[2]
+PRICES = _ROOT / "config" / "prices.toml"
 KEYS = {"key-of-a": "a", "key-of-b": "b"}
 FILE = """
 [server]
@@ -135,7 +137,7 @@ class Doomed:
             "WEIR_TEST_SEAL": "s" * 32,
             "WEIR_TEST_KEY_A": "key-of-a",
             "WEIR_TEST_KEY_B": "key-of-b",
-            "PYTHONPATH": os.pathsep.join([str(self._folder), str(Path(__file__).parents[2])]),
+            "PYTHONPATH": os.pathsep.join([str(self._folder), os.environ.get("PYTHONPATH", str(_ROOT))]),
         }
         words = [sys.executable, "-m", "proxy", "serve", "-c", str(self._file)]
         with (self._folder / "log").open("wb") as log:
@@ -153,6 +155,8 @@ class Doomed:
         self._process.terminate()
         async with asyncio.timeout(PATIENCE_SECONDS):
             assert await self._process.wait() == 0, self._log
+        said = {line["compiled"] for line in self._named("listening")}
+        assert said == {COMPILED}, "what was killed is not what is tested"
         self._read_ledger()
 
     @asynccontextmanager
