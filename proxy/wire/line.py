@@ -94,6 +94,8 @@ class Line(asyncio.BufferedProtocol):
                 await self._drained
             finally:
                 self._drained = None
+        if self._transport is None:  # it left after it was told to go on: who writes on would never hear of it
+            raise ConnectionResetError("the caller left")
 
     def force_close(self) -> None:
         """Once what is unsent has left."""

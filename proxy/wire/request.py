@@ -45,7 +45,7 @@ class Connection(Protocol):
         """So much is unsent that nobody should write before `drain` returns."""
 
     async def drain(self) -> None:
-        """Wait while `paused`. Raises ConnectionResetError when the caller leaves meanwhile."""
+        """Wait while `paused`. Raises ConnectionResetError when the caller has left."""
 
     def abort(self) -> None:
         """Cut it: what the caller got must not look whole."""
