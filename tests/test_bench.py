@@ -127,18 +127,15 @@ def test_verdicts_say_holds_or_by_how_much_it_misses() -> None:
     assert said["20 MB in chunks"] == "not measured"
 
 
-def test_two_workers_are_measured_on_their_cores_or_reckoned_from_what_a_call_costs() -> None:
+def test_two_workers_are_compared_by_what_they_carry() -> None:
     found = run(
-        weir_one={CALL: [50.0], "small.rate.64": [20_000.0]},
-        weir_two={CALL: [50.0], "small.rate.64": [39_000.0], "small.share.64": [0.5]},
+        weir_one={"workers.rate": [14_000.0, 15_000.0, 10_000.0]},
+        weir_two={"workers.rate": [27_300.0], "workers.share": [0.52]},
     )
-    assert goals.scaling(found) == pytest.approx(2.0)
-    found.targets["weir-two"].rounds[0][CALL] = 60.0
-    assert goals.scaling(found) == pytest.approx(5 / 3)
-    assert "carry 1.67 times" in report.workers(found)
-    assert "one of them did 50% of the work" in report.workers(found)
-    found.cores_for_two = True
     assert goals.scaling(found) == pytest.approx(1.95)
+    assert "carry 27,300 calls a second, 1.95 times the 14,000" in report.workers(found)
+    assert "one of the two did 52% of the work" in report.workers(found)
+    assert report.workers(run(weir={CALL: [57.0]})) == ""
 
 
 def test_a_plugin_costs_what_it_adds_to_the_same_without_it() -> None:
@@ -238,7 +235,7 @@ def test_the_report_has_a_row_a_target_the_cheapest_first_and_what_went_wrong() 
     assert " 55 (53) | 3.7 | " in page
     assert "- litellm: a request body is written anew\n- litellm: slow.broken.64x20: 3\n" in page
     assert "noise 1.00 in the median" in page
-    assert report.main_targets(run(weir_two={"small.share.64": [0.5]}, nginx={})) == ["nginx"]
+    assert report.main_targets(run(weir_two={}, nginx={})) == ["nginx"]
     assert "| **weir, labelled** | 55 µs | 500 µs | 0.25 MB |" in report.headlines(found)
 
 
