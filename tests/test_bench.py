@@ -1,6 +1,8 @@
 """The parts of `make bench` that decide what it says: framing, sums, goals, gate, table, picture. Nothing is timed."""
 
+import json
 import xml.etree.ElementTree as ElementTree
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,12 @@ from bench import gate, goals, picture, report, results
 from bench.__main__ import renew
 from bench.callgrind import Profile
 from bench.http1 import Body, chunked, dechunked
+from bench.load import Caller
 from bench.phases import PHASES
 from bench.results import Measured, Results
+from bench.running import SMALL
 from bench.targets import Place, Target, all_targets
+from bench.upstream import small_answers
 
 CALL = "small.cpu.64"
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -50,6 +55,20 @@ def test_a_body_by_length_ends_with_its_last_byte() -> None:
     framing = Body(b"HTTP/1.1 200 OK\r\ncontent-LENGTH:  5\r\n\r\n")
     assert [framing.feed(piece) for piece in (b"he", b"ll", b"o")] == [False, False, True]
     assert dechunked(b"Content-Length: 5\r\n\r\n", b"hello") == b"hello"
+
+
+# --- what is asked and answered ---------------------------------------------------------------------------------
+
+
+def test_no_two_prompts_and_no_two_answers_in_a_row_are_the_same() -> None:
+    requests = list(islice(Caller(80).requests(SMALL), 97))
+    assert len(set(requests)) == 97
+    assert len({request.partition(b"\r\n\r\n")[0] for request in requests}) == 13, "lengths"
+    assert all(json.loads(request.partition(b"\r\n\r\n")[2])["contents"] for request in requests)
+    answers = small_answers()
+    assert len({answer.partition(b"\r\n\r\n")[0] for answer in answers}) > 80
+    assert len(set(answers)) == len({json.loads(answer.partition(b"\r\n\r\n")[2])["responseId"] for answer in answers})
+    assert len({len(answer) for answer in answers}) == 1, "by its length the load knows a whole one"
 
 
 # --- targets ---------------------------------------------------------------------------------------------------
