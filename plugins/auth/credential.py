@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final, final
 from urllib.parse import unquote_plus
 
+from plugins.auth.keys import digest
 from proxy import RequestHead
 
 # Google's system parameters that carry a credential (Gemini fact 1.8). Google also takes such
@@ -19,6 +20,8 @@ QUERY_PARAMETERS: Final = frozenset({"key", "access_token", "oauth_token"})
 # RFC 7515 section 7.1. The third part is empty in an unsigned token, which must be refused as the token
 # it claims to be. Team keys have no dots. Possessive: no letter of a key is looked at twice.
 _JWT = re.compile(r"[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]*+")
+
+_NOTE: Final = "auth: credential"
 
 
 class Problem(Enum):
@@ -33,15 +36,28 @@ class Problem(Enum):
 class Credential:
     """What the caller showed. Its repr hides it: it is a secret until proven wrong."""
 
-    __slots__ = ("value",)
+    __slots__ = ("_digest", "_is_token", "value")
 
     def __init__(self, value: str) -> None:
-        self.value = value
+        self.value: Final = value
+        self._digest: str | None = None
+        self._is_token: bool | None = None
 
     @property
     def is_token(self) -> bool:
         """True for what looks like a JWT, wherever it came from: SDKs put it in the place of the key."""
-        return _JWT.fullmatch(self.value) is not None
+        known = self._is_token
+        if known is None:
+            known = self._is_token = _JWT.fullmatch(self.value) is not None
+        return known
+
+    @property
+    def digest(self) -> str:
+        """Of all of it, as team keys are kept by, and tokens that were found good. Made when it is first asked for."""
+        made = self._digest
+        if made is None:
+            made = self._digest = digest(self.value)
+        return made
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Credential) and other.value == self.value
@@ -51,6 +67,29 @@ class Credential:
 
     def __repr__(self) -> str:
         return "Credential(hidden)"
+
+
+@final
+class _Note:
+    """What the fields of a request showed, beside that target: a query may hold a credential too."""
+
+    __slots__ = ("credential", "target")
+
+    def __init__(self, credential: Credential, target: str) -> None:
+        self.credential: Final = credential
+        self.target: Final = target
+
+
+def recognise(request: RequestHead) -> Credential | Problem:
+    """As `find`; of a head that its connection has brought before, the very Credential of then."""
+    notes = request.headers.notes
+    note = notes.get(_NOTE)
+    if isinstance(note, _Note) and note.target == request.target:
+        return note.credential
+    found = find(request)
+    if isinstance(found, Credential):
+        notes[_NOTE] = _Note(found, request.target)
+    return found
 
 
 def find(request: RequestHead) -> Credential | Problem:
