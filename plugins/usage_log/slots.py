@@ -41,9 +41,11 @@ _BRIEF: Final = Kind.BRIEF
 _ENDED_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.ENDED, 0, 1)
 _BRIEF_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.BRIEF, 0, 1)
 _OPENING_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.OPENING, 0, 1)
-# Those as one, the other three, and the line itself with zeros behind it: as far as a short one may go, or any.
+# Those as one, the other three, and the line itself with zeros behind it: as far as an opening goes, a record, or any.
 _SHORT_BYTES: Final = 1000
+_MIDDLE_BYTES: Final = 2000
 _lay_short: Final[Any] = struct.Struct(f"<8sIIQ{_SHORT_BYTES}s").pack_into
+_lay_middle: Final[Any] = struct.Struct(f"<8sIIQ{_MIDDLE_BYTES}s").pack_into
 _lay_any: Final[Any] = struct.Struct(f"<8sIIQ{ROOM_BYTES}s").pack_into
 
 
@@ -79,7 +81,8 @@ class Slot:
         boxed: Any = number  # once, for two callees
         size = len(line)
         checksum: Any = crc32(line, boxed)  # which takes the low half of it
-        (_lay_short if size <= _SHORT_BYTES else _lay_any)(self._page, self._start, front, size, checksum, boxed, line)
+        lay = _lay_short if size <= _SHORT_BYTES else _lay_middle if size <= _MIDDLE_BYTES else _lay_any
+        lay(self._page, self._start, front, size, checksum, boxed, line)
 
     def count(self) -> None:
         """From here on its line counts."""

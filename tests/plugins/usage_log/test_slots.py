@@ -78,6 +78,8 @@ def test_the_live_byte_is_where_it_is_said_to_be() -> None:
 @given(st.integers(1, 1 << 40), st.sampled_from([Kind.OPENING, Kind.BRIEF, Kind.ENDED]), st.binary(max_size=ROOM_BYTES))
 @example(1, Kind.ENDED, b"a" * 1000)
 @example(1, Kind.ENDED, b"a" * 1001)
+@example(1, Kind.ENDED, b"a" * 2000)
+@example(1, Kind.ENDED, b"a" * 2001)
 @example((1 << 32) + 5, Kind.BRIEF, b"a" * ROOM_BYTES)
 def test_the_quick_way_lays_the_same_bytes(number: int, kind: Kind, line: bytes) -> None:
     with mmap.mmap(-1, 3 * mmap.PAGESIZE) as page:
