@@ -4,6 +4,7 @@
 in the write-ahead file, where its record takes that one's place; the writer takes it on from there.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import final
 
 from structlog.typing import FilteringBoundLogger
@@ -14,12 +15,12 @@ from plugins.usage_log.opening import opening_of
 from plugins.usage_log.record import Form, Forms
 from plugins.usage_log.write_ahead import WriteAhead
 from plugins.usage_log.writer import Writer
-from proxy import Attempt, Clock, Exchange, Prices, Services
+from proxy import Attempt, Clock, Exchange, ExchangeNext, Prices, Services
 
 
 @final
 class Ledger:
-    """Of one usage log. All on the loop; nothing here waits."""
+    """Of one usage log. All on the loop; nothing here waits but `hold`."""
 
     def __init__(self, ahead: WriteAhead, writer: Writer, records: RecordLogger, services: Services) -> None:
         self._ahead = ahead
@@ -38,6 +39,17 @@ class Ledger:
         if self._ahead.error is not None:
             return f"the usage log's write-ahead file has no room: {self._ahead.error}"
         return f"{self._writer.queued} records wait for a disk that hangs" if self._writer.full else None
+
+    async def hold(
+        self, exchange: Exchange, call_next: ExchangeNext, make_room: Callable[[Exchange], Awaitable[None]]
+    ) -> None:
+        """Run the rest of the exchange, and write down how it ended. `make_room` lets it in where that takes a wait."""
+        if not self.enter_at_once():
+            await make_room(exchange)
+        try:
+            await call_next(exchange)
+        finally:
+            self.close(exchange)
 
     def enter_at_once(self) -> bool:
         """Let an exchange in; `close` must follow. False where records cannot be kept, or room has to be made first."""
