@@ -9,10 +9,11 @@ from typing import final
 
 from structlog.typing import FilteringBoundLogger
 
-from plugins.usage_log.charging import charge_into
+from plugins.usage_log.charging import charge_of
+from plugins.usage_log.forms import Forms
 from plugins.usage_log.logger import RecordLogger
 from plugins.usage_log.opening import opening_of
-from plugins.usage_log.record import Form, Forms
+from plugins.usage_log.record import Form
 from plugins.usage_log.write_ahead import WriteAhead
 from plugins.usage_log.writer import Writer
 from proxy import Attempt, Clock, Exchange, ExchangeNext, Prices, Services
@@ -73,8 +74,9 @@ class Ledger:
                 del self._opened[exchange.id]
             if form is None or not form.fits(exchange):
                 form = self._forms.find(exchange)
-            record = form.fill(exchange, self._clock.monotonic() if ended is None else ended)
-            exchange.charge = charge_into(record, self._prices, self._log)
+            record = form.end(exchange, self._clock.monotonic() if ended is None else ended)
+            charge = exchange.charge = charge_of(record, self._prices, self._log)
+            form.put_charge(record, charge)
             self._records.write(record)
         finally:
             self._ahead.leave()

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugins.usage_log.record import Forms, record_of
+from plugins.usage_log.forms import Forms
+from plugins.usage_log.record import record_of
 from proxy import (
     SCHEMA_VERSION,
     AttemptRecord,
