@@ -83,5 +83,5 @@ async def test_a_body_that_cannot_be_read_ends_it_whichever_way_it_is_asked(at_o
             await ask(exchange)
         assert (refused.value.reason, exchange.reason) == (reason, reason)
         assert (exchange.outcome is Outcome.CLIENT_GONE) == (reason == "CLIENT_GONE")
-        assert refused.value is failure or refused.value.__cause__ is failure
+        assert refused.value is failure or refused.value.__context__ is failure  # compiled, there is no `from`
         assert exchange.intent_read is None
