@@ -29,9 +29,9 @@ class Headers:
 
     @property
     def notes(self) -> dict[str, object]:
-        """What was made of the fields, by a name for it: where a connection brings them again, it is there again.
+        """For what is made of the fields, by a name for it: a head of this connection that is alike finds it again.
 
-        Of Content-Length nothing may be noted: it alone may differ by then (docs/decisions/0015).
+        Values may differ by then (docs/decisions/0015): a note says what it was made of, and is held against that.
         """
         notes = self._notes
         if notes is None:

@@ -71,24 +71,31 @@ class Credential:
 
 @final
 class _Note:
-    """What the fields of a request showed, beside that target: a query may hold a credential too."""
+    """The credential of a request, and all that it was found in."""
 
-    __slots__ = ("credential", "target")
+    __slots__ = ("authorization", "credential", "key", "target")
 
-    def __init__(self, credential: Credential, target: str) -> None:
+    def __init__(self, credential: Credential, target: str, authorization: bytes | None, key: bytes | None) -> None:
         self.credential: Final = credential
-        self.target: Final = target
+        self.target: Final = target  # its query may hold one
+        self.authorization: Final = authorization
+        self.key: Final = key
 
 
 def recognise(request: RequestHead) -> Credential | Problem:
-    """As `find`; of a head that its connection has brought before, the very Credential of then."""
-    notes = request.headers.notes
+    """As `find`; where a head of its connection had the same one in the same place, the very Credential of then."""
+    headers, target = request.headers, request.target
+    first = headers.first
+    if len(first) < len(headers.raw):  # a name comes twice
+        return find(request)
+    authorization, key = first.get(b"authorization"), first.get(b"x-goog-api-key")
+    notes = headers.notes
     note = notes.get(_NOTE)
-    if isinstance(note, _Note) and note.target == request.target:
+    if isinstance(note, _Note) and note.target == target and note.authorization == authorization and note.key == key:
         return note.credential
     found = find(request)
     if isinstance(found, Credential):
-        notes[_NOTE] = _Note(found, request.target)
+        notes[_NOTE] = _Note(found, target, authorization, key)
     return found
 
 
