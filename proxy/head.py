@@ -20,11 +20,23 @@ _LONGEST_NAME: Final = 64
 class Headers:
     """Header fields as they came: order, case and repeats kept; looked up by name without case."""
 
-    __slots__ = ("_first", "raw")
+    __slots__ = ("_first", "_notes", "raw")
 
     def __init__(self, raw: RawHeaders) -> None:
         self.raw: list[RawField] = raw if isinstance(raw, list) else list(raw)
         self._first: dict[bytes, bytes] | None = None
+        self._notes: dict[str, object] | None = None
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """For what is made of the fields, by a name for it: a head of this connection that is alike finds it again.
+
+        Values may differ by then (docs/decisions/0015): a note says what it was made of, and is held against that.
+        """
+        notes = self._notes
+        if notes is None:
+            self._notes = notes = {}
+        return notes
 
     @property
     def first(self) -> dict[bytes, bytes]:
@@ -59,11 +71,12 @@ class Headers:
         return [value.decode("utf-8", "surrogateescape") for key, value in self.raw if key.lower() == wanted]
 
     def with_value(self, at: int, value: bytes) -> "Headers":
-        """The same, but for the value of the field at `at`, whose name comes once."""
+        """The same, with its notes, but for the value of the field at `at`, whose name comes once."""
         raw = self.raw.copy()
         name = raw[at][0]
         raw[at] = (name, value)
         headers = Headers(raw)
+        headers._notes = self._notes
         if self._first is not None:
             headers._first = first = self._first.copy()
             first[fold(name)] = value

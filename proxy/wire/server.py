@@ -6,7 +6,6 @@ when the caller leaves, its relay is told, and the exchange goes on to its order
 
 import asyncio
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,6 +31,7 @@ from proxy.wire.familiar import Meaning
 from proxy.wire.gear import Gear
 from proxy.wire.guard import Rejected, accepted_target, assert_c_parser
 from proxy.wire.http_relay import HttpRelay
+from proxy.wire.ids import new_id
 from proxy.wire.line import Landing
 from proxy.wire.live_door import LiveDoor, LiveVisitor, ended_with, written_anew
 from proxy.wire.live_relay import LiveRelay
@@ -258,15 +258,3 @@ class PublicListener:
             await self._run(exchange)
         finally:
             del self._under_way[visitor]
-
-
-def new_id(now: float) -> str:
-    """Sortable by time, unique without asking anybody: 12 hex digits of milliseconds, 16 of chance."""
-    if not _drawn:  # many at a time: asking the kernel costs more than all the rest of an id
-        chances = os.urandom(4096).hex()
-        _drawn.extend([chances[at : at + 16] for at in range(0, len(chances), 16)])
-    return "%012x" % int(now * 1000) + _drawn.pop()  # noqa: UP031  # compiled, an f-string with a format is slower
-
-
-_drawn: Final[list[str]] = []
-os.register_at_fork(after_in_child=_drawn.clear)  # else two processes would say the same
