@@ -11,7 +11,6 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from proxy.exchange import Exchange
@@ -244,7 +243,7 @@ class PublicListener:
         operation = parse_operation(asked.method, target)
         if not operation.model_in_body:
             # A session on a path that we do not know as Live may well run a model: no GET is only a read then.
-            operation = msgspec.structs.replace(operation, generates=True, model=None)
+            operation = operation.on(None, generates=True)
         reply_headers: list[tuple[str, str]] = []
         relay = LiveRelay(request, head, operation, self._gear, reply_headers)
         meaning = Meaning(target, operation, hidden_usage(operation, head.method, target, head.headers))
