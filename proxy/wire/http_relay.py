@@ -20,7 +20,7 @@ from proxy.usage import Outcome
 from proxy.wire.answer import ONE_WRITE, Answer, AnswerBroke, all_of
 from proxy.wire.credentials import CredentialFailed
 from proxy.wire.gear import Gear
-from proxy.wire.headers import request_fields
+from proxy.wire.headers import encoded, request_fields
 from proxy.wire.metering import Metering
 from proxy.wire.overhearing import Hearing, note_what_was_asked
 from proxy.wire.patience import Interrupted, Patience
@@ -160,16 +160,11 @@ class HttpRelay:
         self.body.let_go()
         status = answer.head.status
         self._meter = meter = Metering(self._operation, answer.head, self._head.target)
-        fields: list[RawField] = list(answer.fields)
-        if self._operation.account_bound and 200 <= status < 300:
-            fields = self._gear.uploads.rewrite(fields, exchange, self._request)
-        for name, value in exchange.reply_headers:
-            fields.append((name.encode(), value.encode()))
         length = answer.length
         whole = False
         try:
             if length is None or length > ONE_WRITE:
-                self._exchange, self._fields = exchange, fields
+                self._exchange, self._fields = exchange, self._fields_for(exchange, answer)
                 await self._relay_piecewise(exchange, answer, meter)
             else:  # a small answer: all of it is read, then sent in one write, then looked at
                 body = answer.take()
@@ -177,8 +172,7 @@ class HttpRelay:
                     body = await all_of(answer, body)
                 exchange.response_bytes = len(body)
                 if not self._caller_left:
-                    self.reply.whole(status, answer.head.reason, fields, body)
-                    self._begun(exchange, status)
+                    self._say(exchange, answer, body)
                 if body:
                     meter.feed(body)
                 if not self._caller_left and self._request.connection.paused:
@@ -199,6 +193,19 @@ class HttpRelay:
             exchange.reason = exchange.reason or error  # an error of Google's inside its 200
             exchange.once = meter.once
             note_what_was_asked(exchange, self._hearing, status)
+
+    def _say(self, exchange: Exchange, answer: Answer, body: bytes) -> None:
+        """All of a small answer."""
+        came, added, reply = answer.as_it_came, encoded(exchange.reply_headers), self.reply
+        if not came or self._operation.account_bound or not reply.pass_on(came, added, body):
+            reply.whole(answer.head.status, answer.head.reason, self._fields_for(exchange, answer), body)
+        self._begun(exchange, answer.head.status)
+
+    def _fields_for(self, exchange: Exchange, answer: Answer) -> list[RawField]:
+        fields: list[RawField] = list(answer.fields)
+        if self._operation.account_bound and 200 <= answer.head.status < 300:
+            fields = self._gear.uploads.rewrite(fields, exchange, self._request)
+        return fields + encoded(exchange.reply_headers)
 
     async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         if self._caller_left:

@@ -42,6 +42,7 @@ class PlainAnswer:
     ) -> None:
         self.head = ResponseHead(response.status, response.reason or "", Headers(response.raw_headers))
         self.fields = fields
+        self.as_it_came = b""
         bodiless = response.method == "HEAD" or response.status in (204, 304)
         self.length = 0 if bodiless else response.content_length
         self._response = response

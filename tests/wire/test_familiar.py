@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.gemini.paths import parse_operation
+from proxy.gemini.visibility import hidden_usage
+from proxy.wire.guard import Rejected, accepted_target
 from proxy.wire.pipeline import Pipeline
+from proxy.wire.request import Request
 from tests.support.gateway import Gateway, gateway, routes
 from tests.support.raw import RawUpstream, raw_upstream, read_message, request_bytes
 from tests.support.wire import Line
@@ -23,6 +27,19 @@ HEADS = [  # each with the place of its body's length
 ]
 BODIES = st.sampled_from([b"", b"x", b"GET / HTTP/1.1\r\n\r\n", b"\r\n\r\n", b"y" * 120])
 WITH_BODY = st.builds(lambda head, body: head % len(body) + body, st.sampled_from(HEADS), BODIES)
+# What another value may change, and what not.
+NAMES = ["X-Trace", "Authorization", "Content-Type", "Connection", "Host", "Expect", "TE", "X-Goog-FieldMask"]
+VALUES = [b"a", b"bc", b"", b" d ", b"\xff", b"e\tf", b"close", b"keep-alive", b"100-continue", b"/", b"\x7f", b"g\rh"]
+VARIED = st.builds(
+    lambda name, value, other, body: (
+        b"POST /a HTTP/1.1\r\n%b: %b\r\nX: %b\r\nContent-Length: %d\r\n\r\n%b"
+        % (name.encode(), value, other, len(body), body)
+    ),
+    st.sampled_from(NAMES),
+    st.sampled_from(VALUES),
+    st.sampled_from([b"1", b"2", b"3"]),
+    BODIES,
+)
 OTHERS = st.sampled_from(
     [
         b"GET /d HTTP/1.1\r\n" + HOST + b"\r\n",
@@ -35,7 +52,7 @@ OTHERS = st.sampled_from(
 
 
 @given(
-    st.lists(WITH_BODY | OTHERS, min_size=1, max_size=8),
+    st.lists(WITH_BODY | OTHERS, min_size=1, max_size=8) | st.lists(VARIED, min_size=3, max_size=8),
     st.sampled_from(ENDS),
     st.lists(st.integers(1, 90), max_size=6),
     st.booleans(),
@@ -52,6 +69,19 @@ def test_it_is_as_if_all_was_parsed(messages: list[bytes], end: bytes, sizes: li
         got = feed(made(), *cut)
         assert seen(got) == requests or end == ENDS[5], "a request is refused whole if it was not there to begin"
         assert (got.over, got.refusal is None) == (expected.over, expected.refusal is None)
+        for request in got.waiting:
+            others = [other for other in got.waiting if other.familiar is request.familiar is not None]
+            assert {judged(other) for other in others} <= {judged(request)}, "they share a meaning"
+
+
+def judged(request: Request) -> tuple[str, str | None]:
+    """As the server finds what a head means."""
+    method, target = request.method, "/v1beta/models/m:generateContent"
+    hidden = hidden_usage(parse_operation(method, target), method, target, request.headers)
+    try:
+        return accepted_target(request), hidden
+    except Rejected as rejected:
+        return str(rejected), hidden
 
 
 def ask(pipeline: Pipeline, data: bytes) -> Seen:
@@ -130,6 +160,16 @@ def test_a_length_that_is_none_is_refused_as_ever(length: bytes) -> None:
     feed(pipeline, (HEADS[0] % 1).replace(b": 1", b": " + length) + b"a")
     assert pipeline.refusal is not None
     assert pipeline.refusal.code == 400
+
+
+def test_what_differs_and_decides_nothing_may_differ_again() -> None:
+    """A trace's id, and a token that was renewed."""
+    pipeline = made()
+    head = b"POST /a HTTP/1.1\r\n" + HOST + b"traceparent: 00-%032x-01\r\nAuthorization: Bearer %d\r\n"
+    for number in range(9):
+        data = head % (number, number // 2) + b"Content-Length: 1\r\n\r\n" + b"%d" % number
+        assert ask(pipeline, data) == ask(made(), data)
+    assert pipeline._tries == 3, "the last one was familiar"
 
 
 def test_to_a_caller_that_never_repeats_itself_it_is_of_no_use() -> None:

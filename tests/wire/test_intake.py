@@ -308,7 +308,7 @@ async def most_held(weir: Gateway, *, upwards: bool) -> int:
         if upwards:
             source, sink, paused = down._serving.body, up.transport, up._writing_paused
         else:
-            source, sink, paused = up._inflow, down._transport, down.paused
+            source, sink, paused = up._reader.inflow, down._transport, down.paused
         assert sink is not None
         most = max(most, source._held_bytes + sink.get_write_buffer_size() + READ_BYTES)
         if source._paused and paused:
