@@ -12,6 +12,7 @@ from proxy.head import Headers
 from proxy.operation import Operation
 from proxy.wire.headers import HOP_BY_HOP, OF_THIS_HOP
 from proxy.wire.mould import Mould, mould_of
+from proxy.wire.upstream_head import KeptHead
 
 # Whose values llhttp or the guard goes by; that of Content-Length may be another number. Of all others it is the name
 # that is looked at, here and by `hidden_usage`: tests/wire/test_familiar.py changes the values of them all.
@@ -43,9 +44,10 @@ class FamiliarHead:
         headers: those of the last one.
         length: that it declared.
         meaning: once it was found.
+        kept: for the requests whose heads are the last one but for Content-Length.
     """
 
-    __slots__ = ("headers", "length", "meaning", "method", "mould", "target", "version")
+    __slots__ = ("headers", "kept", "length", "meaning", "method", "mould", "target", "version")
 
     def __init__(self, method: str, target: str, version: str, headers: Headers, mould: Mould) -> None:
         """Use `learned`."""
@@ -56,6 +58,7 @@ class FamiliarHead:
         self.length = mould.length
         self.meaning: Meaning | None = None
         self.mould: Final = mould
+        self.kept = KeptHead()
 
     def end_in(self, data: bytes) -> int:
         """Where it ends in `data` if that begins with it, 0 if not. `headers` and `length` are then of this one."""
@@ -64,6 +67,8 @@ class FamiliarHead:
         if end and mould.changed:
             self.length = mould.length
             self.headers = self.headers.with_values(mould.gaps, mould.values)
+            if mould.varied:
+                self.kept = KeptHead()  # another: requests that have this one may be under way
         return end
 
 

@@ -10,7 +10,6 @@ from typing import Final, final
 
 from proxy.endpoint import Endpoint
 from proxy.exchange import Exchange
-from proxy.gemini.credentials import without_credentials
 from proxy.gemini.framings import DIRECT_BYTES
 from proxy.gemini.intent import read_intent
 from proxy.head import RawField, RequestHead, ResponseHead
@@ -20,7 +19,7 @@ from proxy.usage import Outcome
 from proxy.wire.answer import ONE_WRITE, Answer, AnswerBroke, all_of
 from proxy.wire.credentials import CredentialFailed
 from proxy.wire.gear import Gear
-from proxy.wire.headers import encoded, request_fields
+from proxy.wire.headers import encoded
 from proxy.wire.metering import Metering
 from proxy.wire.overhearing import Hearing, note_what_was_asked
 from proxy.wire.patience import Interrupted, Patience
@@ -29,6 +28,7 @@ from proxy.wire.request import Request
 from proxy.wire.request_body import RequestBody
 from proxy.wire.response import phrase, refusal_fields
 from proxy.wire.uploads import OVER
+from proxy.wire.upstream_head import upstream_head
 
 _COMPLETED: Final = Outcome.COMPLETED
 _CLIENT_GONE: Final = Outcome.CLIENT_GONE
@@ -138,15 +138,9 @@ class HttpRelay:
             if self._caller_left:
                 raise CallerGone("it left before anything was sent")
         try:
-            answer = await gear.pool.send(
-                endpoint,
-                head.method,
-                without_credentials(head.target),
-                request_fields(head.headers.raw, credential),  # anew for every attempt
-                self.body,
-                self._patience,
-                flex=head.headers.first.get(b"x-vertex-ai-llm-shared-request-type") == b"flex",
-            )
+            flex = head.headers.first.get(b"x-vertex-ai-llm-shared-request-type") == b"flex"
+            going_up = upstream_head(head, credential, self._request.kept)
+            answer = await gear.pool.send(endpoint, going_up, self.body, self._patience, flex=flex)
         except Interrupted as stop:
             raise CallerGone(stop.reason, sent=stop.sent) from None
         if self._answer is not None:

@@ -27,10 +27,22 @@ class Mould:
         values: of the last head that fitted, one for each gap.
         length: that it declared; None where its form has none.
         changed: what `fit` saw last was not the very bytes of the one before.
+        varied: and not in Content-Length alone.
         head: all of it.
     """
 
-    __slots__ = ("_between", "_first", "_length_at", "_longest", "changed", "gaps", "head", "length", "values")
+    __slots__ = (
+        "_between",
+        "_first",
+        "_length_at",
+        "_longest",
+        "changed",
+        "gaps",
+        "head",
+        "length",
+        "values",
+        "varied",
+    )
 
     def __init__(
         self, head: bytes, gaps: list[int], values: list[bytes], between: list[bytes], length_at: int, longest: int
@@ -39,7 +51,7 @@ class Mould:
         self.head = head
         self.gaps: Final = gaps
         self.values = values
-        self.changed = False
+        self.changed = self.varied = False
         self.length: int | None = int(values[length_at]) if length_at >= 0 else None
         self._first: Final = between[0]
         self._between: Final = between[1:]
@@ -61,6 +73,10 @@ class Mould:
             if len(digits) > _MOST_DIGITS or not digits.isdigit():
                 return 0
             self.length = int(digits)
+        self.varied = False
+        for place, value in enumerate(values):
+            if place != self._length_at and value != self.values[place]:
+                self.varied = True
         self.values = values
         self.head = data[:end]
         return end

@@ -45,6 +45,7 @@ from proxy.wire.watch import Watch
 Run = Callable[[Exchange], Awaitable[None]]
 _UnderWay = tuple["asyncio.Task[None]", Exchange, HttpRelay | LiveRelay]
 
+_DIGITS_12: Final = 1 << 48  # or'ed to what has at most 12 hex digits, for its zeros to stand
 LAST_SECONDS: Final = 5.0  # for what was cut at the end of a stop to write its record
 _log = logging.getLogger("proxy.wire")
 
@@ -265,7 +266,7 @@ def new_id(now: float) -> str:
     if not _drawn:  # many at a time: asking the kernel costs more than all the rest of an id
         chances = os.urandom(4096).hex()
         _drawn.extend([chances[at : at + 16] for at in range(0, len(chances), 16)])
-    return "%012x" % int(now * 1000) + _drawn.pop()  # noqa: UP031  # compiled, an f-string with a format is slower
+    return hex(_DIGITS_12 | int(now * 1000))[3:] + _drawn.pop()  # a format costs five times as much
 
 
 _drawn: Final[list[str]] = []

@@ -27,6 +27,7 @@ from proxy.wire.inflow import READ_BYTES
 from proxy.wire.patience import Patience
 from proxy.wire.plain_road import PlainRoad
 from proxy.wire.request_body import RequestBody
+from proxy.wire.upstream_head import UpstreamHead
 from proxy.wire.watch import Watch
 from tests.support.bounds import BOUNDS
 from tests.support.certificate import HOST, write_pair
@@ -253,7 +254,7 @@ def end_stream(writer: asyncio.StreamWriter) -> None:
 
 async def ask(road: Road, url: str, body: RequestBody | None = None) -> Answer:
     body = body or RequestBody(make_request(has_body=False), BOUNDS, Watch())
-    return await road.send(Endpoint("a", url, "global"), "POST", "/", [], body, Patience(Watch()))
+    return await road.send(Endpoint("a", url, "global"), UpstreamHead("POST", "/", []), body, Patience(Watch()))
 
 
 @both_loops

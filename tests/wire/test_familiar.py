@@ -172,6 +172,20 @@ def test_what_differs_and_decides_nothing_may_differ_again() -> None:
     assert pipeline._tries == 3, "the last one was familiar"
 
 
+def test_a_head_is_kept_for_those_that_are_the_same_but_for_their_length() -> None:
+    """One that waits behind another may be parsed before that one has gone up."""
+    pipeline = made()
+    head = b"POST /a HTTP/1.1\r\n" + HOST + b"X-Trace: %b\r\nContent-Length: %d\r\n\r\n"
+    for trace, length in ((b"a", 1), (b"b", 1), (b"b", 2), (b"b", 1), (b"c", 1), (b"c", 3)):
+        feed(pipeline, head % (trace, length) + b"x" * length)
+    kept = [request.kept for request in pipeline.waiting]
+    assert kept[:2] == [None, None], "read by the parser"
+    assert None not in kept[2:]
+    assert kept[2] is kept[3]
+    assert kept[3] is not kept[4]
+    assert kept[4] is kept[5]
+
+
 def test_to_a_caller_that_never_repeats_itself_it_is_of_no_use() -> None:
     pipeline = made()
     for number in range(5):
@@ -228,6 +242,25 @@ async def test_each_is_an_exchange_of_its_own(tmp_path: Path, monkeypatch: pytes
     records = weir.records()
     assert [record.request_bytes for record in records] == list(map(len, bodies))
     assert len({record.id for record in records}) == len(bodies)
+
+
+async def test_every_field_goes_up_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was kept of the head before."""
+    facts = [("1", b"a"), ("1", b"bc"), ("1", b"d"), ("2", b"d"), ("2", b"e"), ("3", b"f"), ("2", b"g"), ("", b"h")]
+    async with raw_upstream(mirrors) as upstream:
+        async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+            sent = [
+                request_bytes(f"X-Trace: {trace}", f"Content-Length: {len(body)}", body=body, close=False)
+                for trace, body in facts
+            ]
+            got = await on_one_connection(weir, *sent)
+    assert [body for _, body in got] == [body for _, body in facts]
+    assert [body for _, body in upstream.requests] == [body for _, body in facts]
+    for (head, _), (trace, body) in zip(upstream.requests, facts, strict=True):
+        lines = head.split(b"\r\n")
+        assert lines.count(b"X-Trace: " + trace.encode()) == 1
+        assert lines.count(b"Content-Length: %d" % len(body)) == 1
+        assert len(lines) == len(upstream.requests[0][0].split(b"\r\n"))
 
 
 async def test_an_address_with_a_seal_is_opened_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

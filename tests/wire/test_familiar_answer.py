@@ -1,5 +1,7 @@
 """A head that an endpoint sent before makes the same answer as one that is parsed, and nothing else is taken for it."""
 
+import asyncio
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -10,7 +12,10 @@ from proxy.head import RawField
 from proxy.wire.answer_reader import AnswerReader
 from proxy.wire.inflow import Inflow
 from proxy.wire.reply import Reply
+from tests.support.gateway import gateway, routes
+from tests.support.raw import RawUpstream, raw_upstream, request_bytes
 from tests.support.wire import Line, make_request
+from tests.wire.test_familiar import on_one_connection
 from tests.wire.test_pipeline import split
 
 MOST = 1000  # bytes of a field
@@ -205,3 +210,48 @@ def test_a_head_that_would_be_changed_is_written_anew() -> None:
         assert knows.said is not None
         assert knows._missed == 0
         assert knows.said.as_it_came == b""
+
+
+# --- through the whole gateway ------------------------------------------------------------------------------
+
+
+async def test_each_goes_down_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = [b"a", b"bcd", b"", b"e" * 5000, b"f", b"g" * 70_000, b"h"]
+    answers = [HEAD % (n % 3, n, len(body)) + body for n, body in enumerate(bodies)]
+
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            await upstream.read(reader)
+            writer.write(answer)
+
+    async with raw_upstream(script) as upstream:
+        async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+            got = await on_one_connection(weir, *[request_bytes(close=False)] * len(answers))
+            assert upstream.connections == 1
+    records = {record.id: record for record in weir.records()}
+    for (head, body), answer in zip(got, answers, strict=True):
+        lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+        name, _, exchange = lines.pop().partition(b": ")
+        assert name == b"x-weir-exchange"
+        assert b"\r\n".join(lines) + b"\r\n\r\n" + body == answer
+        record = records.pop(exchange.decode())
+        assert (record.status, record.response_bytes, record.outcome) == (200, len(body), "completed")
+    assert records == {}
+
+
+async def test_a_caller_that_wants_no_more_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await upstream.read(reader)
+            writer.write(HEAD % (1, 1, 2) + b"hi")
+
+    async with raw_upstream(script) as upstream:
+        async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+            asked = [request_bytes(close=False), request_bytes(close=False), request_bytes(close=True)]
+            heads = [head for head, _ in await on_one_connection(weir, *asked)]
+            old = request_bytes(close=True).replace(b"HTTP/1.1", b"HTTP/1.0")
+            ((of_old, body),) = await on_one_connection(weir, old)
+            assert upstream.connections == 1
+    assert [b"\r\nConnection: close\r\n" in head for head in heads] == [False, False, True]
+    assert of_old.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert body == b"hi"
