@@ -317,6 +317,48 @@ def test_requests_and_answers_under_tls(
     assert caplog.text == ""
 
 
+class Session:
+    """Of TLS; counts what is read."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.reads = 0
+
+    def read(self, size: int, buffer: memoryview) -> int:
+        self.reads += 1
+        return int(self._session.read(size, buffer))  # and raises where nothing is left
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+@both_loops
+def test_a_record_is_read_once(loop: Callable[[], Any], tmp_path: Path) -> None:
+    """To be told that nothing is left costs more than the read."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_message(reader)
+            writer.write(OK + b"Content-Length: 2\r\n\r\nhi")
+            await writer.drain()
+
+    async def main() -> None:
+        async with tls_server(tmp_path, script) as url, road_to(FastRoad, tmp_path) as road:
+            counted = None
+            for _ in range(4):
+                answer = await ask(road, url)
+                assert await answer.read() == b"hi"
+                answer.close()
+                if counted is None:
+                    (fast,) = [connection for kept in road._connections.values() for connection in kept._open]
+                    tls = fast.transport._ssl_protocol
+                    counted = tls._sslobj = Session(tls._sslobj)
+            assert counted is not None
+            assert counted.reads == 3
+
+    run(loop, main)
+
+
 @both_loops
 @both_roads
 @pytest.mark.parametrize("end", ["goodbye", "end of stream", "reset"])
