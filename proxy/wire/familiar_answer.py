@@ -24,7 +24,6 @@ class FamiliarAnswer:
     def __init__(self, said: AnswerHead, mould: Mould) -> None:
         """Use `learned`."""
         head = said.head
-        assert head.headers.first, "made now, since it will be looked into often"
         self._mould: Final = mould
         self._as_it_came: Final = _goes_on_unchanged(head, mould.head)
         self.said = self._anew(head)
@@ -64,7 +63,7 @@ def learned(data: bytes, said: AnswerHead, before: FamiliarAnswer | None, longes
 
 def _goes_on_unchanged(head: ResponseHead, came: bytes) -> bool:
     """It is what a `Reply` would make of it, byte for byte."""
-    if b"date" not in head.headers.first:
+    if b"date" not in head.headers.first:  # made here, and so for all that come after, which are looked into often
         return False
     lines = [f"HTTP/1.1 {head.status} {head.reason}".encode("utf-8", "surrogateescape")]
     lines += [name + b": " + value for name, value in head.headers.raw]

@@ -5,7 +5,6 @@ fits is a head that llhttp would read to the same names and framing, so that it 
 it is one line of what a value may hold, with nothing to strip; that of Content-Length is digits.
 """
 
-import re
 from typing import Final, final
 
 from proxy.head import RawField, fold
@@ -13,8 +12,10 @@ from proxy.head import RawField, fold
 _LONGEST: Final = 4 << 10  # a longer head is read each time; with a token in it one has 1 to 2 KiB
 _MOST_DIGITS: Final = 15  # of a length: what llhttp would refuse is not even near
 _MOST_GAPS: Final = 8  # a head of which more varies is another each time
-_END: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # of a value: llhttp ends or refuses it there
 _BLANK: Final = 0x20
+_DELETE: Final = 0x7F
+_ZERO: Final = 0x30
+_NINE: Final = 0x39
 _LENGTH: Final = b"content-length"
 
 
@@ -68,14 +69,13 @@ class Mould:
         end = self._pour(data, values)
         if not end or not values:
             return 0
-        if self._length_at >= 0:
-            digits = values[self._length_at]
-            if len(digits) > _MOST_DIGITS or not digits.isdigit():
-                return 0
-            self.length = int(digits)
         self.varied = False
         for place, value in enumerate(values):
-            if place != self._length_at and value != self.values[place]:
+            if value == self.values[place]:
+                continue
+            if place == self._length_at:
+                self.length = _number(value)
+            else:
                 self.varied = True
         self.values = values
         self.head = data[:end]
@@ -86,8 +86,9 @@ class Mould:
         at = len(self._first)
         if data[:at] != self._first:
             return 0
-        for part in self._between:
-            stop = _end_of_value(data, at, self._longest)
+        for place, part in enumerate(self._between):
+            of_length = place == self._length_at
+            stop = _end_of_digits(data, at) if of_length else _end_of_value(data, at, self._longest)
             if stop <= at or data[at] <= _BLANK:
                 return 0
             while data[stop - 1] <= _BLANK:
@@ -154,8 +155,31 @@ def mould_of(
 
 
 def _end_of_value(data: bytes, at: int, longest: int) -> int:
-    found = _END.search(data, at, longest)
-    return 0 if found is None else found.start()
+    """At the first control character; a tab is one, with which llhttp may be asked.
+
+    Byte by byte: values that differ are short, and compiled this takes a quarter of what `find` and a pattern do.
+    """
+    stop, most = at, min(len(data), longest)
+    while stop < most and data[stop] >= _BLANK and data[stop] != _DELETE:
+        stop += 1
+    return stop
+
+
+def _end_of_digits(data: bytes, at: int) -> int:
+    """0 where there are too many: a number of a whole read's digits would take half a second."""
+    most = min(len(data), at + _MOST_DIGITS + 1)
+    stop = at
+    while stop < most and _ZERO <= data[stop] <= _NINE:
+        stop += 1
+    return stop if stop <= at + _MOST_DIGITS else 0
+
+
+def _number(digits: bytes) -> int:
+    """A compiled module pays five times as much for `int`."""
+    number = 0
+    for digit in digits:
+        number = number * 10 + digit - _ZERO
+    return number
 
 
 def _begin_of_value(line: bytes, name: bytes, value: bytes) -> int:
