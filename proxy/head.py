@@ -70,16 +70,19 @@ class Headers:
             return [first[wanted].decode("utf-8", "surrogateescape")]
         return [value.decode("utf-8", "surrogateescape") for key, value in self.raw if key.lower() == wanted]
 
-    def with_value(self, at: int, value: bytes) -> "Headers":
-        """The same, with its notes, but for the value of the field at `at`, whose name comes once."""
+    def with_values(self, places: list[int], values: list[bytes]) -> "Headers":
+        """The same, with its notes, but for the values of the fields at `places`, whose names come once."""
         raw = self.raw.copy()
-        name = raw[at][0]
-        raw[at] = (name, value)
         headers = Headers(raw)
         headers._notes = self._notes
-        if self._first is not None:
-            headers._first = first = self._first.copy()
-            first[fold(name)] = value
+        first = self._first
+        if first is not None:
+            headers._first = first = first.copy()
+        for index, at in enumerate(places):
+            name, value = raw[at][0], values[index]
+            raw[at] = (name, value)
+            if first is not None:
+                first[fold(name)] = value
         return headers
 
 

@@ -31,11 +31,11 @@ def test_what_is_looked_up_before_and_after_the_index_was_made_is_the_same(field
 
 @given(FIELDS, st.booleans())
 def test_another_value_changes_nothing_else(fields: list[tuple[bytes, bytes]], indexed: bool) -> None:
-    before = Headers([*fields, (b"Content-Length", b"5")])
+    before = Headers([(b"Date", b"now"), *fields, (b"Content-Length", b"5")])
     if indexed:
         assert before.first
-    after = before.with_value(len(fields), b"17")
-    assert after.raw == [*fields, (b"Content-Length", b"17")]
+    after = before.with_values([0, len(fields) + 1], [b"then", b"17"])
+    assert after.raw == [(b"Date", b"then"), *fields, (b"Content-Length", b"17")]
     assert after.first == Headers(after.raw).first
     assert (before.raw[-1], before.get("content-length")) == ((b"Content-Length", b"5"), "5")
 
@@ -44,5 +44,5 @@ def test_notes_go_on_to_the_same_fields_with_another_length_and_to_no_others() -
     before = Headers([(b"Content-Length", b"5")])
     assert before.notes == {}
     before.notes["who"] = "me"
-    assert before.with_value(0, b"17").notes == {"who": "me"}
+    assert before.with_values([0], [b"17"]).notes == {"who": "me"}
     assert Headers(before.raw).notes == {}

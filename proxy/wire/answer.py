@@ -20,12 +20,14 @@ class Answer(Protocol):
     Attributes:
         head: as it came.
         fields: end-to-end ones only, in order, ready to be sent down; Content-Length among them where it was declared.
+        as_it_came: the lines of its head, where all of them may go down as they are; else b"".
         length: of the body, where it is known: declared, or 0 where there can be none (HEAD, 204, 304).
     """
 
     head: ResponseHead
     fields: RawHeaders
     length: int | None
+    as_it_came: bytes
 
     @property
     def uploading(self) -> bool:

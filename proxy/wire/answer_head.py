@@ -1,6 +1,6 @@
 """What the head of an endpoint's answer says, on the fast road: what goes on, and how its body ends.
 
-`upstream.py` asks it of every head that httptools has parsed. It refuses what could not be passed on faithfully.
+`answer_reader.py` asks of every head that httptools has parsed. Refused is what could not be passed on faithfully.
 """
 
 from http import HTTPStatus
@@ -28,31 +28,44 @@ class AnswerHead:
         fields: end-to-end ones, in order.
         length: the body's; 0 where there can be none. None in chunks, or until close.
         until_close: the body ends with the connection.
+        as_it_came: its lines, where they may go down as they are: all of them, and a Date among them. Else b"".
     """
 
-    __slots__ = ("fields", "head", "length", "until_close")
+    __slots__ = ("as_it_came", "fields", "head", "length", "until_close")
 
-    def __init__(self, status: int, reason: bytes, raw: list[RawField], *, no_body: bool) -> None:
-        """`no_body`: the request was HEAD. Raises BadHead."""
-        length: int | None = None
-        codings: list[bytes] = []
-        all_go_on = True
-        for name, value in raw:
-            if not _LENGTHS >> len(name) & 1:
-                continue
-            folded = fold(name)
-            if folded == b"content-length":
-                length = declared_length(value)  # digits, and one line of them: the parser has seen to it
-            elif folded in HOP_BY_HOP:
-                all_go_on = False
-                if folded == b"transfer-encoding":
-                    codings.append(value.lower())
-        if codings and codings != [b"chunked"]:
-            raise BadHead("a coding that would be lost with its field")  # RFC 9112 section 6.1
-        self.length: int | None = 0 if no_body or status in (204, 304) else length
-        self.until_close = self.length is None and not codings
-        self.head = ResponseHead(status, _PHRASES.get(reason) or _phrase(reason), Headers(raw))
-        self.fields = raw if all_go_on else end_to_end(raw)
+    def __init__(
+        self, head: ResponseHead, fields: list[RawField], length: int | None, *, until_close: bool, as_it_came: bytes
+    ) -> None:
+        """Use `read_head`."""
+        self.head: Final = head
+        self.fields: Final = fields
+        self.length: Final[int | None] = length
+        self.until_close: Final = until_close
+        self.as_it_came: Final = as_it_came
+
+
+def read_head(status: int, reason: bytes, raw: list[RawField], *, no_body: bool) -> AnswerHead:
+    """`no_body`: the request was HEAD. Raises BadHead."""
+    length: int | None = None
+    codings: list[bytes] = []
+    all_go_on = True
+    for name, value in raw:
+        if not _LENGTHS >> len(name) & 1:
+            continue
+        folded = fold(name)
+        if folded == b"content-length":
+            length = declared_length(value)  # digits, and one line of them: the parser has seen to it
+        elif folded in HOP_BY_HOP:
+            all_go_on = False
+            if folded == b"transfer-encoding":
+                codings.append(value.lower())
+    if codings and codings != [b"chunked"]:
+        raise BadHead("a coding that would be lost with its field")  # RFC 9112 section 6.1
+    if no_body or status in (204, 304):
+        length = 0
+    head = ResponseHead(status, _PHRASES.get(reason) or _phrase(reason), Headers(raw))
+    fields = raw if all_go_on else end_to_end(raw)
+    return AnswerHead(head, fields, length, until_close=length is None and not codings, as_it_came=b"")
 
 
 def check_fields(raw: list[RawField], field_bytes: int) -> None:

@@ -9,6 +9,7 @@ knows no more.
 """
 
 import asyncio
+import ssl
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Container
 from functools import partial
@@ -66,6 +67,30 @@ def _break(body: object) -> None:
 
 class _Tls(SSLProtocol):
     max_size = READ_BYTES
+
+    def _do_read__buffered(self) -> None:
+        """As asyncio's, which asks once more after each read to be told by an exception that nothing is left.
+
+        A tenth of a small call. OpenSSL takes a record off the buffer before it says that it has not come whole, so
+        that nothing is left where the buffer is empty and nothing is decrypted.
+        """
+        tls: Any = self
+        session, coming = tls._sslobj, tls._incoming
+        buffer = tls._app_protocol_get_buffer(tls._get_read_buffer_size())
+        room, came, count = len(buffer), 0, 1
+        try:
+            while count and came < room and (not came or coming.pending or session.pending()):
+                count = session.read(room - came, buffer[came:] if came else buffer)
+                came += count
+            if came == room:
+                tls._loop.call_soon(tls._do_read)
+        except (ssl.SSLWantReadError, ssl.SSLSyscallError):
+            pass  # asyncio's SSLAgainErrors
+        if came:
+            tls._app_protocol_buffer_updated(came)
+        if not count:  # the peer's goodbye
+            tls._call_eof_received()
+            tls._start_shutdown()
 
 
 class Destination(aiohttp.ClientRequest):

@@ -21,7 +21,7 @@ class Asked(Protocol):
 class FastAnswer:
     """See the module, and `Answer`."""
 
-    __slots__ = ("_connection", "_idle_seconds", "_inflow", "_patience", "fields", "head", "length")
+    __slots__ = ("_connection", "_idle_seconds", "_inflow", "_patience", "as_it_came", "fields", "head", "length")
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class FastAnswer:
         self.head = said.head
         self.fields: RawHeaders = said.fields
         self.length = said.length
+        self.as_it_came = said.as_it_came
         self._connection: Asked | None = connection
         self._inflow = inflow
         self._patience = patience

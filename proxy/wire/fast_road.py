@@ -7,7 +7,6 @@ write, and waits for the head of the answer. It repeats nothing: what became of 
 from typing import Final, final
 
 from proxy.endpoint import Endpoint
-from proxy.head import RawHeaders
 from proxy.refusal import CallerGone, EndpointFailed
 from proxy.wire.answer import ONE_WRITE
 from proxy.wire.bounds import Bounds
@@ -17,6 +16,7 @@ from proxy.wire.fast_answer import FastAnswer
 from proxy.wire.intake import Intake
 from proxy.wire.patience import Interrupted, Patience
 from proxy.wire.request_body import RequestBody
+from proxy.wire.upstream_head import UpstreamHead
 
 # That one of these has no body goes without saying; of another it is said, else some answer 411 (RFC 9110 section 8.6).
 _SELDOM_WITH_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -47,9 +47,7 @@ class FastRoad:
     async def send(
         self,
         endpoint: Endpoint,
-        method: str,
-        target: str,
-        fields: RawHeaders,
+        head: UpstreamHead,
         body: RequestBody,
         patience: Patience,
         *,
@@ -60,31 +58,26 @@ class FastRoad:
         if connections is None:
             connections = Connections(endpoint.url, self._connector, self._intake, self._bounds)
             self._connections[endpoint.url] = connections
-        lines = _lines(method, target, connections.host, fields)
         whole = body.at_once(ONE_WRITE)
         if whole is None:
             whole = await body.small(ONE_WRITE)
         length = body.length if whole is None else len(whole)
-        if length is None:
-            lines.append(b"Transfer-Encoding: chunked")
-        elif body.exists or method not in _SELDOM_WITH_BODY:
-            lines.append(b"Content-Length: %d" % length)
-        lines.append(b"")
-        lines.append(whole or b"")
+        data = b"".join([head.lines(connections.host), _framing(head.method, body, length), whole or b""])
         connection = connections.take()
         if connection is None:
             connection = await connections.dial(patience)
         if body.caller_left:
             connections.keep(connection)  # nothing was asked on it
             raise CallerGone("it left before anything was sent")
-        answer = connection.ask(b"\r\n".join(lines), patience, no_body=method == "HEAD", sent=whole is not None)
+        answer = connection.ask(data, patience, no_body=head.method == "HEAD", sent=whole is not None)
         if whole is None:
             body.moved = lambda: patience.extend(self._seconds(flex=flex or body.asks_for_flex))
             connection.upload(body)
         elif not flex:
             patience.reprieve = body.flex_seconds
         try:
-            came = await patience.outlast(answer, self._seconds(flex=flex), "first_byte_timeout")
+            patience.begin(answer, self._seconds(flex=flex), "first_byte_timeout")
+            came = await answer
         except BaseException as stop:
             sent = connection.sent and not connection.uploading
             connection.cut()
@@ -93,6 +86,8 @@ class FastRoad:
                     raise EndpointFailed("first_byte_timeout", sent=True) from None
                 stop.sent = sent
             raise
+        finally:
+            patience.end()
         if isinstance(came, FastAnswer):
             return came
         raise came
@@ -102,9 +97,10 @@ class FastRoad:
         return self._flex_first_byte_seconds if flex else self._first_byte_seconds
 
 
-def _lines(method: str, target: str, host: str, fields: RawHeaders) -> list[bytes]:
-    """Of a head. The authority comes from the routes file alone."""
-    lines = [f"{method} {target} HTTP/1.1\r\nHost: {host}".encode("ascii")]
-    for name, value in fields:
-        lines.append(name + b": " + value)
-    return lines
+def _framing(method: str, body: RequestBody, length: int | None) -> bytes:
+    """What a head ends with."""
+    if length is None:
+        return b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+    if body.exists or method not in _SELDOM_WITH_BODY:
+        return b"\r\nContent-Length: %d\r\n\r\n" % length
+    return b"\r\n\r\n"

@@ -146,6 +146,11 @@ def _without_nominated(fields: list[RawField], connection: list[bytes], but: Raw
     return [field for field in fields if field == but or fold(field[0]) not in nominated]
 
 
+def encoded(fields: list[tuple[str, str]]) -> list[RawField]:
+    """Of our own, which are ASCII."""
+    return [(name.encode(), value.encode()) for name, value in fields]
+
+
 def decode(fields: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:
     """For aiohttp: a session, or the plain road. Raises BadHeader on bytes that aiohttp would lose or choke on.
 

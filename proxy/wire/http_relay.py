@@ -11,7 +11,6 @@ from typing import Final, final
 
 from proxy.endpoint import Endpoint
 from proxy.exchange import Exchange
-from proxy.gemini.credentials import without_credentials
 from proxy.gemini.framings import DIRECT_BYTES
 from proxy.gemini.intent import read_intent
 from proxy.head import RawField, RequestHead, ResponseHead
@@ -21,7 +20,7 @@ from proxy.usage import Outcome
 from proxy.wire.answer import ONE_WRITE, Answer, AnswerBroke, all_of
 from proxy.wire.credentials import CredentialFailed
 from proxy.wire.gear import Gear
-from proxy.wire.headers import request_fields
+from proxy.wire.headers import encoded
 from proxy.wire.metering import Metering
 from proxy.wire.overhearing import Hearing, note_what_was_asked
 from proxy.wire.patience import Interrupted, Patience
@@ -30,6 +29,7 @@ from proxy.wire.request import Request
 from proxy.wire.request_body import RequestBody
 from proxy.wire.response import phrase, refusal_fields
 from proxy.wire.uploads import OVER
+from proxy.wire.upstream_head import upstream_head
 
 _COMPLETED: Final = Outcome.COMPLETED
 _CLIENT_GONE: Final = Outcome.CLIENT_GONE
@@ -142,15 +142,9 @@ class HttpRelay:
             if self._caller_left:
                 raise CallerGone("it left before anything was sent")
         try:
-            answer = await gear.pool.send(
-                endpoint,
-                head.method,
-                without_credentials(head.target),
-                request_fields(head.headers.raw, credential),  # anew for every attempt
-                self.body,
-                self._patience,
-                flex=head.headers.first.get(b"x-vertex-ai-llm-shared-request-type") == b"flex",
-            )
+            flex = head.headers.first.get(b"x-vertex-ai-llm-shared-request-type") == b"flex"
+            going_up = upstream_head(head, credential, self._request.kept)
+            answer = await gear.pool.send(endpoint, going_up, self.body, self._patience, flex=flex)
         except Interrupted as stop:
             raise CallerGone(stop.reason, sent=stop.sent) from None
         if self._answer is not None:
@@ -164,16 +158,11 @@ class HttpRelay:
         self.body.let_go()
         status = answer.head.status
         self._meter = meter = Metering(self._operation, answer.head, self._head.target)
-        fields: list[RawField] = list(answer.fields)
-        if self._operation.account_bound and 200 <= status < 300:
-            fields = self._gear.uploads.rewrite(fields, exchange, self._request)
-        for name, value in exchange.reply_headers:
-            fields.append((name.encode(), value.encode()))
         length = answer.length
         whole = False
         try:
             if length is None or length > ONE_WRITE:
-                self._exchange, self._fields = exchange, fields
+                self._exchange, self._fields = exchange, self._fields_for(exchange, answer)
                 await self._relay_piecewise(exchange, answer, meter)
             else:  # a small answer: all of it is read, then sent in one write, then looked at
                 body = answer.take()
@@ -181,8 +170,7 @@ class HttpRelay:
                     body = await all_of(answer, body)
                 exchange.response_bytes = len(body)
                 if not self._caller_left:
-                    self.reply.whole(status, answer.head.reason, fields, body)
-                    self._begun(exchange, status)
+                    self._say(exchange, answer, body)
                 if body:
                     meter.feed(body)
                 if not self._caller_left and self._request.connection.paused:
@@ -203,6 +191,19 @@ class HttpRelay:
             exchange.reason = exchange.reason or error  # an error of Google's inside its 200
             exchange.once = meter.once
             note_what_was_asked(exchange, self._hearing, status)
+
+    def _say(self, exchange: Exchange, answer: Answer, body: bytes) -> None:
+        """All of a small answer."""
+        came, added, reply = answer.as_it_came, encoded(exchange.reply_headers), self.reply
+        if not came or self._operation.account_bound or not reply.pass_on(came, added, body):
+            reply.whole(answer.head.status, answer.head.reason, self._fields_for(exchange, answer), body)
+        self._begun(exchange, answer.head.status)
+
+    def _fields_for(self, exchange: Exchange, answer: Answer) -> list[RawField]:
+        fields: list[RawField] = list(answer.fields)
+        if self._operation.account_bound and 200 <= answer.head.status < 300:
+            fields = self._gear.uploads.rewrite(fields, exchange, self._request)
+        return fields + encoded(exchange.reply_headers)
 
     async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         if self._caller_left:

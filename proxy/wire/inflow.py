@@ -9,10 +9,12 @@ import asyncio
 from typing import Final, Protocol, final
 
 READ_BYTES: Final = 56 << 10  # what a connection reads at once; also the largest piece that goes on
-HELD_BYTES: Final = 56 << 10  # above this the connection reads no more, and has then read once more at most
 UNSENT_BYTES: Final = 8 << 10  # above this a transport lets nobody write
 _ENOUGH_BYTES: Final = 16 << 10  # a piece worth a write of its own; smaller ones are joined
 _PIECE_BYTES: Final = 50  # what a piece takes beside its content: a body may come in chunks of one byte
+# Above this the connection reads no more, and has then read once more at most. A whole read does not reach it: it is
+# taken before the next, most of the time, and to stop and begin again costs two system calls.
+HELD_BYTES: Final = READ_BYTES + _PIECE_BYTES
 
 
 class Source(Protocol):

@@ -87,6 +87,14 @@ class Patience:
 
     async def outlast(self, future: "asyncio.Future[T]", seconds: float, reason: str) -> T:
         """As `wait`, for a future of which nobody else waits: cheaper, since it is failed and no task cancelled."""
+        self.begin(future, seconds, reason)
+        try:
+            return await future
+        finally:
+            self.end()
+
+    def begin(self, future: "asyncio.Future[T]", seconds: float, reason: str) -> None:
+        """What `outlast` does before it awaits, for who cannot spare a coroutine; `end` must follow."""
         if self._closed_for is not None:
             raise Interrupted(self._closed_for)
         self._future = future
@@ -94,11 +102,10 @@ class Patience:
         self._too_late = reason
         self.deadline = self._watch.now() + seconds
         self._watch.add(self)
-        try:
-            return await future
-        finally:
-            self._future = self.reprieve = None
-            self._watch.discard(self)
+
+    def end(self) -> None:
+        self._future = self.reprieve = None
+        self._watch.discard(self)
 
     def extend(self, seconds: float | None = None) -> None:
         """Something moved: the wait under way begins anew, with another length if one is given."""

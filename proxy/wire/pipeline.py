@@ -164,8 +164,9 @@ class Pipeline:
         if request.keep_alive and data.startswith(request.method.encode()):
             self._tries -= 1
             headers = request.headers
-            request.familiar = learned(data, request.method, request.target, request.version, headers)
-            self._familiar = request.familiar
+            method, target, version = request.method, request.target, request.version
+            self._familiar = learned(data, method, target, version, headers, self._familiar, self._most)
+            request.familiar = self._familiar
 
     def _recognise(self, familiar: FamiliarHead, data: memoryview) -> int:
         """How much of `data` is the familiar head, once more, with what came of its body; 0 if that is another."""

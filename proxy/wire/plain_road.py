@@ -25,6 +25,7 @@ from proxy.wire.inflow import Sink
 from proxy.wire.intake import READER_BYTES, here, next_piece
 from proxy.wire.patience import Interrupted, Patience
 from proxy.wire.request_body import RequestBody
+from proxy.wire.upstream_head import UpstreamHead
 
 _INVENTED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
@@ -42,6 +43,7 @@ class PlainAnswer:
     ) -> None:
         self.head = ResponseHead(response.status, response.reason or "", Headers(response.raw_headers))
         self.fields = fields
+        self.as_it_came = b""
         bodiless = response.method == "HEAD" or response.status in (204, 304)
         self.length = 0 if bodiless else response.content_length
         self._response = response
@@ -148,9 +150,7 @@ class PlainRoad:
     async def send(
         self,
         endpoint: Endpoint,
-        method: str,
-        target: str,
-        fields: RawHeaders,
+        head: UpstreamHead,
         body: RequestBody,
         patience: Patience,
         *,
@@ -161,7 +161,7 @@ class PlainRoad:
         Errors of aiohttp are never shown: their text holds the URL.
         """
         try:
-            decoded = decode(fields)
+            decoded = decode(head.fields)
         except BadHeader as error:
             raise Refusal(400, f"The request cannot be forwarded: {error}.", reason="BAD_HEADER") from error
         upload = _Upload()
@@ -169,9 +169,9 @@ class PlainRoad:
         flex = flex or body.asks_for_flex
         body.moved = lambda: patience.extend(self._first_byte_seconds(flex=flex or body.asks_for_flex))
         request = self._session.request(
-            method,
+            head.method,
             # The authority comes from the routes file alone; `encoded` keeps the target's bytes.
-            URL(endpoint.url + target, encoded=True),
+            URL(endpoint.url + head.target, encoded=True),
             headers=decoded,
             data=data,
             allow_redirects=False,

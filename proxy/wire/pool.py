@@ -11,7 +11,6 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.endpoint import Endpoint
-from proxy.head import RawHeaders
 from proxy.wire.answer import Answer
 from proxy.wire.bounds import Bounds
 from proxy.wire.connector import Connector
@@ -21,6 +20,7 @@ from proxy.wire.leg import Leg
 from proxy.wire.patience import Patience
 from proxy.wire.plain_road import PlainRoad
 from proxy.wire.request_body import RequestBody
+from proxy.wire.upstream_head import UpstreamHead
 
 
 @final
@@ -54,20 +54,15 @@ class Pool:
     def send(
         self,
         endpoint: Endpoint,
-        method: str,
-        target: str,
-        fields: RawHeaders,
+        head: UpstreamHead,
         body: RequestBody,
         patience: Patience,
         *,
         flex: bool = False,
     ) -> Coroutine[Any, Any, Answer]:
-        """One try. Raises EndpointFailed, CallerGone, Refusal, or Interrupted when the exchange was.
-
-        `fields` are end-to-end ones, in order, the credential among them.
-        """
+        """One try. Raises EndpointFailed, CallerGone, Refusal, or Interrupted when the exchange was."""
         assert self._road is not None, "the pool is not started"
-        return self._road.send(endpoint, method, target, fields, body, patience, flex=flex)
+        return self._road.send(endpoint, head, body, patience, flex=flex)
 
     async def dial(self, endpoint: Endpoint, target: str, fields: CIMultiDict[str], protocols: list[str]) -> Leg:
         """Open a WebSocket session. Raises EndpointFailed, or HandshakeRefused."""

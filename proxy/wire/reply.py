@@ -46,6 +46,24 @@ class Reply:
         lines.append(body)
         connection.write(b"\r\n".join(lines))
 
+    def pass_on(self, came: bytes, fields: RawHeaders, body: bytes) -> bool:
+        """As `whole`, of a head's lines as they came and further `fields`. False: nothing was said, it must be `whole`.
+
+        So it is for what needs other lines than most do.
+        """
+        request = self._request
+        connection = request.connection
+        if request.version != "1.1" or request.method == "HEAD" or not request.keep_alive or connection.last_call:
+            return False
+        self.keep_alive = self.begun = self.ended = True
+        lines = [came]
+        for name, value in fields:
+            lines.append(name + b": " + value)
+        lines.append(b"")
+        lines.append(body)
+        connection.write(b"\r\n".join(lines))
+        return True
+
     def begin(self, status: int, reason: str, fields: RawHeaders, pieces: list[bytes], *, last: bool) -> None:
         """The head, and what is here of the body; `send` follows unless that is the `last` of it.
 

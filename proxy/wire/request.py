@@ -9,6 +9,7 @@ from typing import Protocol
 from proxy.head import Headers
 from proxy.wire.familiar import FamiliarHead
 from proxy.wire.inflow import Inflow
+from proxy.wire.upstream_head import KeptHead
 
 
 class Malformed(Exception):
@@ -62,6 +63,7 @@ class Request:
         keep_alive: the caller wants, and its version allows, another request on this connection.
         waits_for_100: the caller sends its body only after 100 Continue (RFC 9110 section 10.1.1).
         familiar: what its head shares with others of its connection.
+        kept: what else it shares with those whose heads are the same but for Content-Length.
     """
 
     __slots__ = (
@@ -71,6 +73,7 @@ class Request:
         "has_body",
         "headers",
         "keep_alive",
+        "kept",
         "length",
         "method",
         "target",
@@ -103,6 +106,7 @@ class Request:
         self.keep_alive = keep_alive
         self.waits_for_100 = waits_for_100
         self.familiar: FamiliarHead | None = None
+        self.kept: KeptHead | None = None
 
 
 def familiar_request(connection: Connection, familiar: FamiliarHead, body: Inflow) -> Request:
@@ -121,4 +125,5 @@ def familiar_request(connection: Connection, familiar: FamiliarHead, body: Inflo
         waits_for_100=False,
     )
     request.familiar = familiar
+    request.kept = familiar.kept
     return request

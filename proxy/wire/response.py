@@ -15,6 +15,7 @@ from proxy.gemini.errors import render
 from proxy.head import RawField, ResponseHead
 from proxy.operation import UNKNOWN, Operation
 from proxy.refusal import Refusal
+from proxy.wire.headers import encoded
 
 _OF_AIOHTTP: Final = ("Server", "Content-Type")
 _JSON: Final = "application/json; charset=UTF-8"  # SDKs read our JSON only under exactly this type (Gemini fact 2.6)
@@ -44,7 +45,7 @@ def refusal_fields(
 ) -> tuple[list[RawField], bytes]:
     """Our own answer: its fields, `extra` first, and its body."""
     body = render(refusal, operation)
-    fields = [(name.encode(), value.encode()) for name, value in extra]
+    fields = encoded(extra)
     fields += [(b"Content-Type", _JSON.encode()), (b"Server", b"weir")]
     if refusal.retry_after is not None:
         fields.append((b"Retry-After", _whole_seconds(refusal.retry_after).encode()))

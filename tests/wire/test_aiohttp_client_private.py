@@ -7,7 +7,7 @@ either, this file says which of our lines to look at, before an endpoint notices
 import asyncio
 import inspect
 import ssl
-from asyncio.sslproto import SSLProtocol
+from asyncio.sslproto import SSLAgainErrors, SSLProtocol
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -290,3 +290,4 @@ def test_asyncios_tls_is_what_we_make_of_it() -> None:
     assert list(parameters)[:4] == ["loop", "app_protocol", "sslcontext", "waiter"]
     assert "server_hostname" in parameters
     assert SSLProtocol.max_size == 256 << 10
+    assert SSLAgainErrors == (ssl.SSLWantReadError, ssl.SSLSyscallError)

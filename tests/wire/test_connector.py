@@ -27,6 +27,7 @@ from proxy.wire.inflow import READ_BYTES
 from proxy.wire.patience import Patience
 from proxy.wire.plain_road import PlainRoad
 from proxy.wire.request_body import RequestBody
+from proxy.wire.upstream_head import UpstreamHead
 from proxy.wire.watch import Watch
 from tests.support.bounds import BOUNDS
 from tests.support.certificate import HOST, write_pair
@@ -253,7 +254,7 @@ def end_stream(writer: asyncio.StreamWriter) -> None:
 
 async def ask(road: Road, url: str, body: RequestBody | None = None) -> Answer:
     body = body or RequestBody(make_request(has_body=False), BOUNDS, Watch())
-    return await road.send(Endpoint("a", url, "global"), "POST", "/", [], body, Patience(Watch()))
+    return await road.send(Endpoint("a", url, "global"), UpstreamHead("POST", "/", []), body, Patience(Watch()))
 
 
 @both_loops
@@ -314,6 +315,48 @@ def test_requests_and_answers_under_tls(
 
     run(loop, main)
     assert caplog.text == ""
+
+
+class Session:
+    """Of TLS; counts what is read."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.reads = 0
+
+    def read(self, size: int, buffer: memoryview) -> int:
+        self.reads += 1
+        return int(self._session.read(size, buffer))  # and raises where nothing is left
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+@both_loops
+def test_a_record_is_read_once(loop: Callable[[], Any], tmp_path: Path) -> None:
+    """To be told that nothing is left costs more than the read."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_message(reader)
+            writer.write(OK + b"Content-Length: 2\r\n\r\nhi")
+            await writer.drain()
+
+    async def main() -> None:
+        async with tls_server(tmp_path, script) as url, road_to(FastRoad, tmp_path) as road:
+            counted = None
+            for _ in range(4):
+                answer = await ask(road, url)
+                assert await answer.read() == b"hi"
+                answer.close()
+                if counted is None:
+                    (fast,) = [connection for kept in road._connections.values() for connection in kept._open]
+                    tls = fast.transport._ssl_protocol
+                    counted = tls._sslobj = Session(tls._sslobj)
+            assert counted is not None
+            assert counted.reads == 3
+
+    run(loop, main)
 
 
 @both_loops

@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.gemini.paths import parse_operation
+from proxy.gemini.visibility import hidden_usage
+from proxy.wire.guard import Rejected, accepted_target
 from proxy.wire.pipeline import Pipeline
+from proxy.wire.request import Request
 from tests.support.gateway import Gateway, gateway, routes
 from tests.support.raw import RawUpstream, raw_upstream, read_message, request_bytes
 from tests.support.wire import Line
@@ -23,6 +27,19 @@ HEADS = [  # each with the place of its body's length
 ]
 BODIES = st.sampled_from([b"", b"x", b"GET / HTTP/1.1\r\n\r\n", b"\r\n\r\n", b"y" * 120])
 WITH_BODY = st.builds(lambda head, body: head % len(body) + body, st.sampled_from(HEADS), BODIES)
+# What another value may change, and what not.
+NAMES = ["X-Trace", "Authorization", "Content-Type", "Connection", "Host", "Expect", "TE", "X-Goog-FieldMask"]
+VALUES = [b"a", b"bc", b"", b" d ", b"\xff", b"e\tf", b"close", b"keep-alive", b"100-continue", b"/", b"\x7f", b"g\rh"]
+VARIED = st.builds(
+    lambda name, value, other, body: (
+        b"POST /a HTTP/1.1\r\n%b: %b\r\nX: %b\r\nContent-Length: %d\r\n\r\n%b"
+        % (name.encode(), value, other, len(body), body)
+    ),
+    st.sampled_from(NAMES),
+    st.sampled_from(VALUES),
+    st.sampled_from([b"1", b"2", b"3"]),
+    BODIES,
+)
 OTHERS = st.sampled_from(
     [
         b"GET /d HTTP/1.1\r\n" + HOST + b"\r\n",
@@ -35,7 +52,7 @@ OTHERS = st.sampled_from(
 
 
 @given(
-    st.lists(WITH_BODY | OTHERS, min_size=1, max_size=8),
+    st.lists(WITH_BODY | OTHERS, min_size=1, max_size=8) | st.lists(VARIED, min_size=3, max_size=8),
     st.sampled_from(ENDS),
     st.lists(st.integers(1, 90), max_size=6),
     st.booleans(),
@@ -52,6 +69,19 @@ def test_it_is_as_if_all_was_parsed(messages: list[bytes], end: bytes, sizes: li
         got = feed(made(), *cut)
         assert seen(got) == requests or end == ENDS[5], "a request is refused whole if it was not there to begin"
         assert (got.over, got.refusal is None) == (expected.over, expected.refusal is None)
+        for request in got.waiting:
+            others = [other for other in got.waiting if other.familiar is request.familiar is not None]
+            assert {judged(other) for other in others} <= {judged(request)}, "they share a meaning"
+
+
+def judged(request: Request) -> tuple[str, str | None]:
+    """As the server finds what a head means."""
+    method, target = request.method, "/v1beta/models/m:generateContent"
+    hidden = hidden_usage(parse_operation(method, target), method, target, request.headers)
+    try:
+        return accepted_target(request), hidden
+    except Rejected as rejected:
+        return str(rejected), hidden
 
 
 def ask(pipeline: Pipeline, data: bytes) -> Seen:
@@ -132,6 +162,30 @@ def test_a_length_that_is_none_is_refused_as_ever(length: bytes) -> None:
     assert pipeline.refusal.code == 400
 
 
+def test_what_differs_and_decides_nothing_may_differ_again() -> None:
+    """A trace's id, and a token that was renewed."""
+    pipeline = made()
+    head = b"POST /a HTTP/1.1\r\n" + HOST + b"traceparent: 00-%032x-01\r\nAuthorization: Bearer %d\r\n"
+    for number in range(9):
+        data = head % (number, number // 2) + b"Content-Length: 1\r\n\r\n" + b"%d" % number
+        assert ask(pipeline, data) == ask(made(), data)
+    assert pipeline._tries == 3, "the last one was familiar"
+
+
+def test_a_head_is_kept_for_those_that_are_the_same_but_for_their_length() -> None:
+    """One that waits behind another may be parsed before that one has gone up."""
+    pipeline = made()
+    head = b"POST /a HTTP/1.1\r\n" + HOST + b"X-Trace: %b\r\nContent-Length: %d\r\n\r\n"
+    for trace, length in ((b"a", 1), (b"b", 1), (b"b", 2), (b"b", 1), (b"c", 1), (b"c", 3)):
+        feed(pipeline, head % (trace, length) + b"x" * length)
+    kept = [request.kept for request in pipeline.waiting]
+    assert kept[:2] == [None, None], "read by the parser"
+    assert None not in kept[2:]
+    assert kept[2] is kept[3]
+    assert kept[3] is not kept[4]
+    assert kept[4] is kept[5]
+
+
 def test_to_a_caller_that_never_repeats_itself_it_is_of_no_use() -> None:
     pipeline = made()
     for number in range(5):
@@ -188,6 +242,25 @@ async def test_each_is_an_exchange_of_its_own(tmp_path: Path, monkeypatch: pytes
     records = weir.records()
     assert [record.request_bytes for record in records] == list(map(len, bodies))
     assert len({record.id for record in records}) == len(bodies)
+
+
+async def test_every_field_goes_up_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was kept of the head before."""
+    facts = [("1", b"a"), ("1", b"bc"), ("1", b"d"), ("2", b"d"), ("2", b"e"), ("3", b"f"), ("2", b"g"), ("", b"h")]
+    async with raw_upstream(mirrors) as upstream:
+        async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+            sent = [
+                request_bytes(f"X-Trace: {trace}", f"Content-Length: {len(body)}", body=body, close=False)
+                for trace, body in facts
+            ]
+            got = await on_one_connection(weir, *sent)
+    assert [body for _, body in got] == [body for _, body in facts]
+    assert [body for _, body in upstream.requests] == [body for _, body in facts]
+    for (head, _), (trace, body) in zip(upstream.requests, facts, strict=True):
+        lines = head.split(b"\r\n")
+        assert lines.count(b"X-Trace: " + trace.encode()) == 1
+        assert lines.count(b"Content-Length: %d" % len(body)) == 1
+        assert len(lines) == len(upstream.requests[0][0].split(b"\r\n"))
 
 
 async def test_an_address_with_a_seal_is_opened_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

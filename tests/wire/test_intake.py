@@ -30,6 +30,7 @@ from proxy.wire.patience import Patience
 from proxy.wire.plain_road import PlainAnswer, PlainRoad
 from proxy.wire.request_body import RequestBody
 from proxy.wire.upstream import Upstream
+from proxy.wire.upstream_head import UpstreamHead
 from proxy.wire.watch import Watch
 from tests.support.bounds import BOUNDS
 from tests.support.certificate import HOST, write_pair
@@ -255,7 +256,7 @@ async def road_to(make_road: type[Road]) -> AsyncIterator[Road]:
 
 
 async def ask(road: Road, url: str, body: RequestBody) -> FastAnswer | PlainAnswer:
-    return await road.send(Endpoint("a", url, "global"), "POST", "/", [], body, Patience(Watch()))
+    return await road.send(Endpoint("a", url, "global"), UpstreamHead("POST", "/", []), body, Patience(Watch()))
 
 
 def held_in(kept: Any) -> int:
@@ -308,7 +309,7 @@ async def most_held(weir: Gateway, *, upwards: bool) -> int:
         if upwards:
             source, sink, paused = down._serving.body, up.transport, up._writing_paused
         else:
-            source, sink, paused = up._inflow, down._transport, down.paused
+            source, sink, paused = up._reader.inflow, down._transport, down.paused
         assert sink is not None
         most = max(most, source._held_bytes + sink.get_write_buffer_size() + READ_BYTES)
         if source._paused and paused:

@@ -70,6 +70,24 @@ def test_what_is_said_of_the_connection(version: str, keep_alive: bool, last_cal
     assert reply.keep_alive is (keep_alive and not last_call)
 
 
+def test_a_head_that_came_goes_on_in_one_write_with_what_is_added() -> None:
+    wire, reply = asked()
+    assert reply.pass_on(b"HTTP/1.1 200 Fine\r\nDate: now\r\nContent-Length: 2", [(b"x-a", b"1")], b"ok")
+    assert wire.written == [b"HTTP/1.1 200 Fine\r\nDate: now\r\nContent-Length: 2\r\nx-a: 1\r\n\r\nok"]
+    assert (reply.begun, reply.ended, reply.keep_alive) == (True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "last_call"),
+    [({"version": "1.0"}, False), ({"method": "HEAD"}, False), ({"keep_alive": False}, False), ({}, True)],
+)
+def test_who_needs_other_lines_gets_none_of_those_that_came(facts: dict[str, object], last_call: bool) -> None:
+    wire, reply = asked(**facts)
+    wire.last_call = last_call
+    assert not reply.pass_on(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2", [], b"ok")
+    assert (wire.written, reply.begun) == ([], False)
+
+
 def streamed(reply: Reply, *pieces: bytes, status: int = 200, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
     reply.begin(status, "OK", [DATE, *fields], [], last=False)
     for piece in pieces:

@@ -1,6 +1,8 @@
 """One body, read once, sent as often as it may be."""
 
 import asyncio
+import os
+import random
 
 import pytest
 from hypothesis import given
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 
 from proxy import CallerGone, Refusal
 from proxy.wire.bounds import Bounds
+from proxy.wire.inflow import READ_BYTES
 from proxy.wire.request import Malformed, Request
 from proxy.wire.request_body import RequestBody
+from proxy.wire.spool import PIECE_BYTES, Spool
 from proxy.wire.watch import Watch
 from tests.support.bounds import BOUNDS as DEFAULTS
 from tests.support.wire import Line, make_request
@@ -87,6 +91,54 @@ async def test_what_is_read_whole_can_be_sent_again(size: int) -> None:
     assert [await all_of(body) for _ in range(2)] == [data, data]
     assert body.replayable
     body.close()
+
+
+@pytest.mark.parametrize("piece", [1000, 50_000, PIECE_BYTES, PIECE_BYTES + 1])
+@pytest.mark.parametrize("size", [PIECE_BYTES - 1, PIECE_BYTES + 101, 3 * PIECE_BYTES + 7])
+async def test_what_is_read_whole_into_a_file_is_the_same_bytes(size: int, piece: int) -> None:
+    """Gathered, written and read in pieces of other sizes than those that came."""
+    data = random.Random(size).randbytes(size)
+    pieces = [data[at : at + piece] for at in range(0, size, piece)]
+    body = body_of(*pieces, bounds=BOUNDS._replace(spool_bytes=size))
+    await body.read_whole(ignore)
+    assert [await all_of(body), await all_of(body)] == [data, data]
+    assert max([len(piece) async for piece in body.pieces()]) <= max(PIECE_BYTES, piece)
+    body.close()
+
+
+async def test_what_was_cut_off_while_it_was_written_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a write that takes less than it was given is gone on with."""
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, offset: pwrite(file, data[:1000], offset))
+    spool = Spool()
+    first, second, third = b"a" * PIECE_BYTES, b"b" * PIECE_BYTES, b"c" * 10
+    await spool.keep(first)
+    keeping = asyncio.create_task(spool.keep(second))
+    await asyncio.sleep(0)
+    keeping.cancel()
+    await asyncio.wait({keeping})
+    assert keeping.cancelled()
+    await spool.keep(third)
+    assert await read_back(spool) == first + second + third
+    spool.close()
+
+
+async def read_back(spool: Spool) -> bytes:
+    data = b""
+    while piece := await spool.read_at(len(data)):
+        data += piece
+    return data
+
+
+def test_flex_is_heard_in_the_pieces_of_an_upload() -> None:
+    async def asks(*data: bytes) -> bool:
+        body = body_of(*data)
+        await all_of(body)
+        return body.asks_for_flex
+
+    large = b"x" * READ_BYTES
+    assert asyncio.run(asks(large, b'{"service_tier": "flex"}' + b" " * READ_BYTES, large))
+    assert not asyncio.run(asks(large, b"flex", b'"standard"' + b" " * READ_BYTES))
 
 
 async def test_more_than_may_be_kept_is_refused() -> None:

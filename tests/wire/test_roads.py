@@ -28,6 +28,7 @@ from proxy.wire.pool import Pool
 from proxy.wire.request import Malformed
 from proxy.wire.request_body import RequestBody
 from proxy.wire.upstream import Upstream
+from proxy.wire.upstream_head import UpstreamHead
 from proxy.wire.watch import Watch
 from tests.support.bounds import BOUNDS
 from tests.support.raw import RawUpstream, answers, raw_upstream
@@ -745,7 +746,10 @@ async def test_an_exchange_that_is_interrupted_lets_go_of_everything(road: str, 
         patience = Patience(Watch())
         request = make_request(b"x", ended=not streamed)
         sending = pool.send(
-            Endpoint("a", upstream.url, "global"), "POST", "/", [], RequestBody(request, BOUNDS, Watch()), patience
+            Endpoint("a", upstream.url, "global"),
+            UpstreamHead("POST", "/", []),
+            RequestBody(request, BOUNDS, Watch()),
+            patience,
         )
         asked = asyncio.create_task(result_of(sending))
         while not upstream.connections:
@@ -884,9 +888,9 @@ def body_of(*pieces: bytes, length: int | None = None, has_body: bool = True) ->
 async def ask(
     pool: Pool, url: str, *, method: str = "GET", fields: RawHeaders = ((b"A", b"1"),), body: RequestBody | None = None
 ) -> Answer:
-    return await pool.send(
-        Endpoint("a", url, "global"), method, "/v1/x?y=%20", fields, body or body_of(has_body=False), Patience(Watch())
-    )
+    head = UpstreamHead(method, "/v1/x?y=%20", fields)
+    body = body or body_of(has_body=False)
+    return await pool.send(Endpoint("a", url, "global"), head, body, Patience(Watch()))
 
 
 async def result_of(asking: Awaitable[Answer]) -> Got | Failed:

@@ -99,7 +99,7 @@ def test_a_head_like_the_one_before_shows_what_it_would_if_it_were_looked_throug
     for _ in range(4):
         again = RequestHead("POST", data.draw(TARGETS), headers, "127.0.0.1")
         assert recognise(again) == find(again)
-        headers = headers.with_value(data.draw(st.integers(0, len(names))), data.draw(VALUES))
+        headers = headers.with_values([data.draw(st.integers(0, len(names)))], [data.draw(VALUES)])
 
 
 def test_it_is_the_same_credential_and_its_hash_is_made_once() -> None:
@@ -107,7 +107,7 @@ def test_it_is_the_same_credential_and_its_hash_is_made_once() -> None:
     first = recognise(RequestHead("POST", PATH, headers, "127.0.0.1"))
     assert isinstance(first, Credential)
     assert first.digest == hashlib.sha256(b"a.b.c").hexdigest()
-    for again in (headers, headers.with_value(1, b"17")):
+    for again in (headers, headers.with_values([1], [b"17"])):
         credential = recognise(RequestHead("POST", PATH, again, "127.0.0.1"))
         assert credential is first
     other = recognise(RequestHead("POST", PATH, Headers(headers.raw), "127.0.0.1"))  # of another connection
