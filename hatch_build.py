@@ -14,6 +14,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+# Modules call each other and Python directly, not through a table: nobody else links against the library.
+_WITHIN = ["-fvisibility=hidden", "-fno-plt"]
+
 
 class MypycHook(BuildHookInterface):
     """Named `custom` by hatch, since it is the project's own."""
@@ -47,6 +50,8 @@ def compile_into(made: Path, root: str, modules: list[str]) -> None:
         extensions = mypycify(
             modules, opt_level="3", debug_level="0", target_dir=str(made), group_name="weir", multi_file=True
         )
+        for extension in extensions:
+            extension.extra_compile_args += _WITHIN
         build = Distribution({"name": "gemini-weir", "ext_modules": extensions}).get_command_obj("build_ext")
         build.build_lib, build.build_temp = str(made / "lib"), str(made / "temp")  # type: ignore[attr-defined]
         build.ensure_finalized()

@@ -16,7 +16,7 @@ async def unfaithful(target: Target, caller: Caller, upstream_port: int) -> list
     upstream = Caller(upstream_port)
     wrong = []
     for what, path in [
-        ("a small answer", SMALL),
+        ("a small answer", f"{SMALL}?bench=wait-0"),
         *((f"an image by {framing}", f"{IMAGE}?bench=image-1-{framing}") for framing in FRAMINGS),
     ]:
         if await _body(caller, path) != await _body(upstream, path):

@@ -65,15 +65,8 @@ def plugin_costs(results: Results) -> dict[str, float]:
 
 
 def scaling(results: Results) -> Found:
-    """How many times the calls of one worker two can carry.
-
-    With a core for each it is measured. Else the second has to share the load's core, and it follows from what a call
-    costs them, for callers who spread evenly: on a crowded core a worker takes fewer of them.
-    """
-    if results.cores_for_two:
-        return _quotient(results.median("weir-two", "small.rate.64"), results.median("weir-one", "small.rate.64"))
-    cost = results.median("weir-two", _CALL)
-    return _quotient(results.median("weir-one", _CALL), cost / 2 if cost else None)
+    """How many times the calls of one worker, with its callers and upstream on one core, two carry on two."""
+    return _quotient(results.median("weir-two", "workers.rate"), results.median("weir-one", "workers.rate"))
 
 
 def _within(results: Results) -> Found:

@@ -121,13 +121,13 @@ async def _drive(caller: Caller, calls: int) -> None:
         line = await connect(caller.port, Line)
         try:
             for _ in range(calls // _CALLERS):
-                await line.call(request)
+                await line.call(next(requests))
                 if not line.good:
                     raise ConnectionError(f"answered {line.head[:60]!r}")
         finally:
             line.transport.abort()
 
-    request = caller.request(SMALL)
+    requests = caller.requests(SMALL)
     async with asyncio.timeout(_WAIT_SECONDS):
         await asyncio.gather(*(one() for _ in range(_CALLERS)))
 

@@ -6,21 +6,31 @@ at a time; in `pound` every connection has one under way until time is up.
 """
 
 import asyncio
+import itertools
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 from bench.http1 import Body
 
-PROMPT = (
-    b'{"contents": [{"role": "user", "parts": [{"text": "'
-    + b"Describe the attached product photo in two sentences for a catalogue, naming material and use. " * 4
-    + b'"}]}], "generationConfig": {"temperature": 0.4, "maxOutputTokens": 512, "thinkingConfig": {"thinkingLevel": '
+_ABOUT = "Describe the attached product photo in two sentences for a catalogue, naming material and use. Item %05d. "
+_BEHIND = (
+    b'"}]}], "generationConfig": {"temperature": 0.4, "maxOutputTokens": 512, "thinkingConfig": {"thinkingLevel": '
     b'"low"}}, "safetySettings": [{"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "threshold": "BLOCK_ONLY_HIGH"}]}'
 )
+
+
+def prompt(number: int) -> bytes:
+    """A request's body; another text for another number, and another length for most."""
+    text = (_ABOUT % (number * 7919 % 100_000) * 4)[: 380 + number % 13]
+    return b'{"contents": [{"role": "user", "parts": [{"text": "' + text.encode() + _BEHIND
+
+
+PROMPT = prompt(0)
+_PROMPTS = 97  # that callers go through: nobody asks the same again and again
 _SENT_AT = re.compile(rb"@(\d{20})@")
 _OK = b"HTTP/1.1 200 "
 _WARM_SECONDS = 0.3
@@ -45,6 +55,10 @@ class Caller:
         ]
         head = "".join(f"{name}: {value}\r\n" for name, value in fields) + framing
         return f"POST {self.prefix}{target} HTTP/1.1\r\n{head}\r\n".encode() + (b"" if framing else body)
+
+    def requests(self, target: str) -> Iterator[bytes]:
+        """Whole POSTs without end, of different prompts."""
+        return itertools.cycle([self.request(target, prompt(number)) for number in range(_PROMPTS)])
 
 
 class Line(asyncio.Protocol):
@@ -193,12 +207,12 @@ class _Pounder(asyncio.Protocol):
 
     def _send(self) -> None:
         self._sent_at = time.perf_counter_ns()
-        self._transport.write(self._load.request)
+        self._transport.write(next(self._load.requests))
 
     def data_received(self, data: bytes) -> None:
         load = self._load
         if self._body is None:
-            # The answer is one and the same: most come in one piece, and as long as the first one was.
+            # Answers are as long as the first one was, and most come in one piece.
             if len(data) == load.length and not self._head and data.startswith(_OK):
                 load.microseconds.append((time.perf_counter_ns() - self._sent_at) / 1e3)
                 if load.running:
@@ -227,7 +241,7 @@ class _Pounder(asyncio.Protocol):
 
 @dataclass(slots=True)
 class _Load:
-    request: bytes
+    requests: Iterator[bytes]
     length: int = 0
     running: bool = True
     failed: int = 0
@@ -256,13 +270,15 @@ async def _until(load: _Load, calls: int, seconds: float, at_most: float) -> Non
         await asyncio.sleep(0.05)
 
 
-async def pound(request: bytes, port: int, callers: int, seconds: float, spent: Callable[[], float]) -> Pounded:
+async def pound(
+    requests: Iterator[bytes], port: int, callers: int, seconds: float, spent: Callable[[], float]
+) -> Pounded:
     """`callers` connections with a call under way each, for so long; `spent` is asked at both ends.
 
     Longer where that is too short for some calls of each: what was begun before and what is not ended must not count.
     """
     loop = asyncio.get_running_loop()
-    load = _Load(request)
+    load = _Load(requests)
     lines = [(await loop.create_connection(lambda: _Pounder(load), "127.0.0.1", port))[0] for _ in range(callers)]
     await _until(load, 2 * callers, _WARM_SECONDS, 10 * seconds)
     load.microseconds.clear()

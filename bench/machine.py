@@ -27,7 +27,10 @@ _SPIN = (
 
 
 class Cores:
-    """The proxy has the first core for itself; the upstream and the load share the last one."""
+    """The proxy has the first core for itself; the upstream and the load share the last one.
+
+    Where workers are compared, all three share as many cores as there are workers.
+    """
 
     def __init__(self) -> None:
         ours = sorted(os.sched_getaffinity(0))
@@ -37,11 +40,8 @@ class Cores:
         self._ours = ours
 
     def proxy(self, workers: int) -> list[int]:
-        """One for each worker. Where there are too few, the last worker shares the load's."""
+        """One for each worker, as far as there are so many."""
         return self._ours[:workers]
-
-    def enough_for(self, workers: int) -> bool:
-        return self.load.isdisjoint(self.proxy(workers))
 
 
 class Process:
@@ -74,8 +74,7 @@ class Process:
     def spread(self, cores: Sequence[int]) -> None:
         """One core for each worker: the descendants, in the order in which they were started."""
         for pid, core in zip(sorted(self.pids[1:]), cores, strict=False):
-            for task in os.listdir(f"/proc/{pid}/task"):
-                os.sched_setaffinity(int(task), {core})
+            pin(pid, {core})
 
     @property
     def alive(self) -> bool:
@@ -115,6 +114,12 @@ class Process:
                 if self._child.poll() is not None and not any(map(_lives, self.pids)):
                     return
                 await asyncio.sleep(0.05)
+
+
+def pin(pid: int, cores: Iterable[int]) -> None:
+    """All threads that the process has now run on these alone."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(task), cores)
 
 
 @contextmanager
@@ -167,8 +172,12 @@ def _read(path: str) -> str:
 
 
 def noise(cores: Iterable[int]) -> float:
-    """Wall over processor time of a spin on these cores: 1.0 when nobody else is there."""
-    with _on(cores):
+    """Wall over processor time of a spin on each of these cores, the worst: 1.0 when nobody else is there."""
+    return max(map(_noise, cores))
+
+
+def _noise(core: int) -> float:
+    with _on({core}):
         out = subprocess.run([sys.executable, "-S", "-c", _SPIN], check=True, capture_output=True, text=True)
     return float(out.stdout)
 

@@ -2,9 +2,20 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bench import memory, speed
 from bench.running import Figures, Running
+
+
+class Setting(NamedTuple):
+    """What a phase runs in; those of one setting run in one process of the proxy, one after the other."""
+
+    tls: bool = False  # the upstream speaks it
+    together: bool = False  # the upstream and the load share the proxy's cores, one for each worker, and have no other
+
+
+USUAL = Setting()  # each has its own core, and speaks without TLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,16 +24,17 @@ class Phase:
     this one takes."""
 
     run: Callable[[Running], Awaitable[Figures]]
-    tls: bool = False
+    setting: Setting = USUAL
     fresh: bool = False
 
 
 PHASES: dict[str, Phase] = {
     "small": Phase(speed.small),
     "busy": Phase(speed.busy),
+    "workers": Phase(speed.workers, Setting(together=True)),
     "events": Phase(speed.events),
     "image": Phase(speed.image),
-    "tls": Phase(speed.tls, tls=True),
+    "tls": Phase(speed.tls, Setting(tls=True)),
     "slow": Phase(memory.slow, fresh=True),
     "crowd": Phase(memory.crowd, fresh=True),
     "large": Phase(memory.large, fresh=True),

@@ -38,7 +38,6 @@ class Results(msgspec.Struct):
     machine: str
     rounds: int
     seconds: float
-    cores_for_two: bool = False  # two workers had a core each
     targets: dict[str, Measured] = {}
 
     def median(self, target: str, figure: str) -> float | None:

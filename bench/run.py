@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from bench import identity, machine
 from bench.faithful import unfaithful
 from bench.load import Caller, Line, connect
 from bench.machine import Cores, Process
-from bench.phases import Phase
+from bench.phases import USUAL, Phase, Setting
 from bench.results import Measured, Results
 from bench.running import SMALL, Running
 from bench.stage import free_port
@@ -48,8 +48,8 @@ class Run:
             machine.describe(),
             rounds,
             seconds,
-            cores_for_two=self._cores.enough_for(2),
         )
+        self._fake: Process  # the upstream, while there is one
 
     async def measure(self, targets: Sequence[Target], phases: dict[str, Phase]) -> Results:
         os.sched_setaffinity(0, self._cores.load)
@@ -57,7 +57,7 @@ class Run:
         ports = [str(self._upstream), str(self._upstream_tls)]
         command = [sys.executable, "-m", "bench.upstream", *ports, str(self._folder)]
         log = self._folder / "upstream.log"
-        upstream = Process(command, self._cores.load, log, {"PYTHONPATH": str(ROOT)})
+        self._fake = upstream = Process(command, self._cores.load, log, {"PYTHONPATH": str(ROOT)})
         self.results.targets = {target.name: Measured(target.label, target.note) for target in targets}
         gc.freeze()
         gc.disable()  # between targets only: a collection would show as latency
@@ -76,20 +76,31 @@ class Run:
 
     async def _round(self, number: int, target: Target, phases: dict[str, Phase]) -> None:
         said = f"round {number + 1} of {self._rounds}"
-        for over_tls in (False, True):
-            if mine := _of(target, phases, fresh=False, tls=over_tls):
-                await self._phases(target, mine, said, check=number == 0 and not over_tls)
+        mine = _of(target, phases, fresh=False)
+        for setting in dict.fromkeys(phase.setting for phase in mine.values()):
+            alike = {name: phase for name, phase in mine.items() if phase.setting == setting}
+            await self._phases(target, alike, said, setting, check=number == 0 and setting == USUAL)
 
-    async def _phases(self, target: Target, phases: dict[str, Phase], said: str, *, check: bool = False) -> None:
+    async def _phases(
+        self,
+        target: Target,
+        phases: dict[str, Phase],
+        said: str,
+        setting: Setting = USUAL,
+        *,
+        check: bool = False,
+    ) -> None:
         """Start it, measure these, stop it; what goes wrong is noted."""
         if target.name in self._given_up:
             return
         gc.collect()
         measured = self.results.targets[target.name]
         began, known = time.perf_counter(), len(measured.failures)
-        found: dict[str, float] = {"noise": machine.noise(self._cores.proxy(1))}
+        found: dict[str, float] = {"noise": machine.noise(self._cores.proxy(target.workers))}
+        others = self._cores.proxy(target.workers) if setting.together else self._cores.load
         try:
-            async with self._running(target, tls=any(phase.tls for phase in phases.values())) as on:
+            self._move(others)
+            async with self._running(target, tls=setting.tls) as on:
                 if check and target.start:
                     for wrong in await unfaithful(target, on.caller, self._upstream):
                         measured.fail(wrong)
@@ -108,11 +119,16 @@ class Run:
         seconds = time.perf_counter() - began
         print(f"{said}: {target.name} {seconds:.0f} s{told}, noise {found['noise']:.2f}{failures}", flush=True)
 
+    def _move(self, cores: Iterable[int]) -> None:
+        """The load, which we are, and the upstream."""
+        for pid in (os.getpid(), *self._fake.pids):
+            machine.pin(pid, cores)
+
     @asynccontextmanager
     async def _running(self, target: Target, *, tls: bool) -> AsyncIterator[Running]:
         headers = [(name, value.format(token=self._token)) for name, value in target.headers]
         if target.start is None:
-            yield Running(Caller(self._upstream, headers=headers), None, self._seconds)
+            yield Running(Caller(self._upstream, headers=headers), None, self._seconds, target.workers)
             return
         self._started += 1
         folder = self._folder / f"{self._started}-{target.name}"
@@ -136,7 +152,7 @@ class Run:
             process.look()
             if target.workers > 1:
                 process.spread(cores)
-            yield Running(caller, process, self._seconds)
+            yield Running(caller, process, self._seconds, target.workers)
         finally:
             await process.stop()
 
@@ -179,12 +195,8 @@ def _tail(log: Path) -> str:
     return log.read_text(errors="replace")[-600:].strip()
 
 
-def _of(target: Target, phases: dict[str, Phase], *, fresh: bool, tls: bool = False) -> dict[str, Phase]:
-    return {
-        name: phase
-        for name, phase in phases.items()
-        if name in target.phases and phase.fresh == fresh and (fresh or phase.tls == tls)
-    }
+def _of(target: Target, phases: dict[str, Phase], *, fresh: bool) -> dict[str, Phase]:
+    return {name: phase for name, phase in phases.items() if name in target.phases and phase.fresh == fresh}
 
 
 async def measure(

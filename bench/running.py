@@ -23,6 +23,7 @@ class Running:
     caller: Caller
     process: Process | None
     seconds: float  # for each point
+    workers: int
 
     def spent(self) -> float:
         return self.process.spent() if self.process else 0.0

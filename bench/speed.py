@@ -17,7 +17,7 @@ _FIRST_BYTES = 60  # streams of one event, one after the other
 
 
 async def _pound(on: Running, callers: int) -> tuple[Pounded, Figures]:
-    seen = await pound(on.caller.request(SMALL), on.port, callers, on.seconds, on.spent)
+    seen = await pound(on.caller.requests(SMALL), on.port, callers, on.seconds, on.spent)
     return seen, {
         f"small.cpu.{callers}": seen.spent / seen.calls * 1e6,
         f"small.rate.{callers}": seen.calls / seen.seconds,
@@ -29,7 +29,7 @@ async def _pound(on: Running, callers: int) -> tuple[Pounded, Figures]:
 
 
 async def small(on: Running) -> Figures:
-    """592 bytes up, 1.1 KB down: one caller, 16, 64."""
+    """650 bytes up, 1.1 KB down: one caller, 16, 64."""
     figures: Figures = {}
     for callers in (1, 16, 64):
         figures |= (await _pound(on, callers))[1]
@@ -37,13 +37,22 @@ async def small(on: Running) -> Figures:
 
 
 async def busy(on: Running) -> Figures:
-    """The same with 64 callers alone; and how evenly the proxy's processes shared the work."""
-    before = on.process.shares([0.0] * len(on.process.pids)) if on.process else [0.0]
-    figures = (await _pound(on, 64))[1]
-    if on.process:
-        spent = on.process.shares(before)
-        figures["small.share.64"] = max(spent) / sum(spent)
-    return figures
+    """The same with 64 callers alone."""
+    return (await _pound(on, 64))[1]
+
+
+async def workers(on: Running) -> Figures:
+    """The same with 64 callers for each worker: how many are carried, and how evenly the workers shared them."""
+    process = on.proxy()
+    before = process.shares([0.0] * len(process.pids))
+    seen, _ = await _pound(on, 64 * on.workers)
+    spent = process.shares(before)
+    return {
+        "workers.rate": seen.calls / seen.seconds,
+        "workers.cpu": seen.spent / seen.calls * 1e6,
+        "workers.share": max(spent) / sum(spent),
+        "workers.failed": seen.failed,
+    }
 
 
 async def events(on: Running) -> Figures:

@@ -4,8 +4,8 @@
 
 The query says what comes back, so that models have their real names and are priced:
 
-    ...                          1.1 KB with usageMetadata
-    ?bench=wait-SECONDS          the same, later
+    ...                          1.1 KB with usageMetadata, one of 89: other text, counts, ids and times, as many bytes
+    ?bench=wait-SECONDS          the first of those, later
     ?bench=image-MB              so many MB with an image in it; `image-MB-chunked`, `image-MB-gzip`
     ?bench=events-N-MS           N events, MS apart; each carries @nanoseconds@ of when it was sent
     /jwks.json                   the key that signed the callers' tokens
@@ -18,6 +18,7 @@ import asyncio
 import base64
 import gc
 import gzip
+import itertools
 import json
 import random
 import re
@@ -35,6 +36,7 @@ from bench.http1 import Body, chunked
 _ASKED = re.compile(rb"[?&]bench=([a-z]+)-([\d.]+)(?:-(\w+))?")
 _PIECE_BYTES = 256 << 10
 _SEEN_BYTES = 1 << 20
+_ANSWERS = 89
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nVary: Origin\r\nVary: X-Origin\r\nVary: Referer\r\n"
     b"Date: Sun, 22 Nov 2026 00:00:00 GMT\r\nServer: scaffolding on HTTPServer2\r\nX-XSS-Protection: 0\r\n"
@@ -49,10 +51,23 @@ _EVENT = (
 )
 
 
-def small_answer() -> bytes:
-    text = ("The cup is thrown in stoneware and glazed in celadon; it suits tea and small flowers. " * 9)[:720]
-    usage = {"promptTokenCount": 118, "candidatesTokenCount": 203, "totalTokenCount": 742, "thoughtsTokenCount": 421}
-    return _answer({"text": text}, usage, "gemini-2.5-flash")
+def small_answers() -> list[bytes]:
+    """All of one length, so that the load knows a whole one at a glance."""
+    chance = random.Random(0)
+    answers = []
+    for number in range(_ANSWERS):
+        text = "The cup is thrown in stoneware and glazed in celadon; it suits tea and small flowers. " * 10
+        given, thought = chance.randint(150, 250), chance.randint(300, 450)
+        usage = {
+            "promptTokenCount": 118,
+            "candidatesTokenCount": given,
+            "totalTokenCount": 118 + given + thought,
+            "thoughtsTokenCount": thought,
+        }
+        answer = _answer({"text": text[number : number + 720]}, usage, "gemini-2.5-flash", chance.randbytes(12).hex())
+        answer = answer.replace(b"00:00:00 GMT", b"00:%02d:%02d GMT" % divmod(number, 60), 1)
+        answers.append(answer.replace(b"dur=812", b"dur=%d" % chance.randint(300, 999), 1))
+    return answers
 
 
 @cache
@@ -70,14 +85,16 @@ def image_answer(megabytes: int, framing: str) -> bytes:
     return answer
 
 
-def _answer(part: dict[str, object], usage: dict[str, int], model: str) -> bytes:
+def _answer(
+    part: dict[str, object], usage: dict[str, int], model: str, response_id: str = "mZ3xaOr8Fd2kxN8P5_DNkQo"
+) -> bytes:
     candidate = {"content": {"parts": [part], "role": "model"}, "finishReason": "STOP", "index": 0}
     details = [{"modality": "TEXT", "tokenCount": usage["promptTokenCount"]}]
     document = {
         "candidates": [candidate],
         "usageMetadata": usage | {"promptTokensDetails": details},
         "modelVersion": model,
-        "responseId": "mZ3xaOr8Fd2kxN8P5_DNkQo",
+        "responseId": response_id,
     }
     body = json.dumps(document).encode()
     return _HEAD % (_JSON, b"Content-Length: %d" % len(body)) + body
@@ -87,7 +104,9 @@ class Upstream:
     """What all connections share."""
 
     def __init__(self, jwks: bytes) -> None:
-        self.small = small_answer()
+        answers = small_answers()
+        self.same = answers[0]
+        self.small = itertools.cycle(answers)
         self.jwks = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
             len(jwks),
             jwks,
@@ -139,11 +158,11 @@ class Connection(asyncio.Protocol):
         upstream.seen = head + b"".join(kept)
         asked = _ASKED.search(target)
         if asked is None:
-            self._transport.write(upstream.small)
+            self._transport.write(next(upstream.small))
             return
         kind, amount, detail = asked[1], asked[2], (asked[3] or b"length").decode()
         if kind == b"wait":
-            self._loop.call_later(float(amount), self._transport.write, upstream.small)
+            self._loop.call_later(float(amount), self._transport.write, upstream.same)
         elif kind == b"image":
             self._pending = memoryview(image_answer(int(amount), detail))
             self.resume_writing()

@@ -34,8 +34,9 @@ from proxy.wire.admin import AdminListener
 from proxy.wire.bounds import Bounds
 from proxy.wire.door import Sockets
 from proxy.wire.fetch import Fetcher
+from proxy.wire.ids import new_id
 from proxy.wire.seal import Seal
-from proxy.wire.server import PublicListener, new_id
+from proxy.wire.server import PublicListener
 from proxy.wire.tls import Certificate
 from proxy.wire.uploads import Uploads
 

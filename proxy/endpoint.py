@@ -1,40 +1,94 @@
 """Where an exchange can go: an endpoint, and the credential that we put in for it.
 
 Made from the routes file alone; no field of a caller ever chooses a host. Plugins order and drop endpoints, the
-wire opens connections to them.
+wire opens connections to them. None of these facts changes.
 """
 
 from ipaddress import ip_address
-
-import msgspec
+from typing import Final, final
 
 from proxy.units import Secret
 
 
-class ApiKey(msgspec.Struct, frozen=True):
+@final
+class ApiKey:
     """An AI Studio key, or a Vertex express key."""
 
-    secret: Secret
+    __slots__ = ("secret",)
+
+    def __init__(self, secret: Secret) -> None:
+        self.secret: Final = secret
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ApiKey) and self.secret == other.secret
+
+    def __hash__(self) -> int:
+        return hash(self.secret)
+
+    def __repr__(self) -> str:
+        return f"ApiKey({self.secret!r})"  # which hides itself
 
 
-class GoogleAccount(msgspec.Struct, frozen=True):
+@final
+class GoogleAccount:
     """An OAuth access token got by google-auth: `default` (ADC) or a service account's JSON file."""
 
-    source: str
+    __slots__ = ("source",)
+
+    def __init__(self, source: str) -> None:
+        self.source: Final = source
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GoogleAccount) and self.source == other.source
+
+    def __hash__(self) -> int:
+        return hash(self.source)
+
+    def __repr__(self) -> str:
+        return f"GoogleAccount({self.source!r})"
 
 
 Credential = ApiKey | GoogleAccount
 
 
-class Endpoint(msgspec.Struct, frozen=True):
-    """A base URL, its region and the credential we put in. The only source of an upstream's host."""
+@final
+class Endpoint:
+    """A base URL, its region and the credential we put in. The only source of an upstream's host.
 
-    name: str
-    url: str  # scheme, host and optional port; no path
-    region: str
-    priority: int = 0  # lower first
-    weight: int = 1
-    credential: Credential | None = None
+    Attributes:
+        url: scheme, host and optional port; no path.
+        priority: lower first.
+    """
+
+    __slots__ = ("credential", "name", "priority", "region", "url", "weight")
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        region: str,
+        priority: int = 0,
+        weight: int = 1,
+        credential: Credential | None = None,
+    ) -> None:
+        self.name: Final = name
+        self.url: Final = url
+        self.region: Final = region
+        self.priority: Final = priority
+        self.weight: Final = weight
+        self.credential: Final = credential
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Endpoint) and self._facts() == other._facts()
+
+    def __hash__(self) -> int:
+        return hash(self._facts())
+
+    def __repr__(self) -> str:
+        return f"Endpoint{self._facts()}"
+
+    def _facts(self) -> tuple[object, ...]:
+        return self.name, self.url, self.region, self.priority, self.weight, self.credential
 
 
 def is_loopback(host: str) -> bool:

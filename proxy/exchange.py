@@ -5,7 +5,7 @@ usage log writes down what it says at the end. Nothing here touches a socket or 
 are the `Relay`'s, which the innermost step of the engine drives.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol, final
 
 from proxy.endpoint import Endpoint
@@ -45,8 +45,8 @@ class Relay(Protocol):
     def answered(self) -> bool:
         """A head went out, or nobody is left to get one."""
 
-    async def read_intent(self) -> Intent:
-        """Read as much of the body as it needs.
+    def read_intent(self) -> Intent | Awaitable[Intent]:
+        """Read as much of the body as it needs: at once where that has come, else by what is returned to be awaited.
 
         Raises ValueError when it is not what the path needs, Refusal (too large), CallerGone.
         """
@@ -170,17 +170,40 @@ class Exchange:
 
     async def intent(self) -> Intent:
         """Read what the request asks for, once. Raises a 400 Refusal when the body is not what it must be."""
-        if self.intent_read is None:
-            try:
-                self.intent_read = await self.relay.read_intent()
-            except ValueError as error:
-                raise self.refuse(400, str(error), reason="BAD_BODY") from error
-            except Refusal as refusal:
-                self.mark(refusal)
-                raise
-            except CallerGone as gone:
-                raise self.caller_gone(gone) from gone
-        return self.intent_read
+        asked = self.asked()
+        return asked if isinstance(asked, Intent) else await asked
+
+    def asked(self) -> Intent | Awaitable[Intent]:
+        """As `intent`, at once where that can be: else returns what must be awaited for it."""
+        intent = self.intent_read
+        if intent is not None:
+            return intent
+        try:
+            found = self.relay.read_intent()
+        except (ValueError, CallerGone) as error:
+            raise self._unreadable(error) from error
+        except Refusal as refusal:
+            self.mark(refusal)
+            raise
+        if not isinstance(found, Intent):
+            return self._read(found)
+        self.intent_read = found
+        return found
+
+    async def _read(self, reading: Awaitable[Intent]) -> Intent:
+        try:
+            self.intent_read = intent = await reading
+        except (ValueError, CallerGone) as error:
+            raise self._unreadable(error) from error
+        except Refusal as refusal:
+            self.mark(refusal)
+            raise
+        return intent
+
+    def _unreadable(self, error: ValueError | CallerGone) -> Refusal:
+        if isinstance(error, CallerGone):
+            return self.caller_gone(error)
+        return self.refuse(400, str(error), reason="BAD_BODY")
 
     def continued(self) -> Continuation | None:
         """The upload that this request goes on with, if any. Raises the Refusal of an address that is no good."""

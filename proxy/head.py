@@ -20,11 +20,23 @@ _LONGEST_NAME: Final = 64
 class Headers:
     """Header fields as they came: order, case and repeats kept; looked up by name without case."""
 
-    __slots__ = ("_first", "raw")
+    __slots__ = ("_first", "_notes", "raw")
 
     def __init__(self, raw: RawHeaders) -> None:
         self.raw: list[RawField] = raw if isinstance(raw, list) else list(raw)
         self._first: dict[bytes, bytes] | None = None
+        self._notes: dict[str, object] | None = None
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """For what is made of the fields, by a name for it: a head of this connection that is alike finds it again.
+
+        Values may differ by then (docs/decisions/0015): a note says what it was made of, and is held against that.
+        """
+        notes = self._notes
+        if notes is None:
+            self._notes = notes = {}
+        return notes
 
     @property
     def first(self) -> dict[bytes, bytes]:
@@ -59,9 +71,10 @@ class Headers:
         return [value.decode("utf-8", "surrogateescape") for key, value in self.raw if key.lower() == wanted]
 
     def with_values(self, places: list[int], values: list[bytes]) -> "Headers":
-        """The same, but for the values of the fields at `places`, whose names come once."""
+        """The same, with its notes, but for the values of the fields at `places`, whose names come once."""
         raw = self.raw.copy()
         headers = Headers(raw)
+        headers._notes = self._notes
         first = self._first
         if first is not None:
             headers._first = first = first.copy()

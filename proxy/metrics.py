@@ -156,14 +156,18 @@ class Metrics(Collector):
             "weir_cost",
             "What Google charges us.",
             ("team", "model", "currency"),
-            (((kind.team, kind.model, of), sum_) for kind, tally in tallies for of, sum_ in tally.costs.copy().items()),
+            (
+                ((kind.team, kind.model, of), sum_.amount)
+                for kind, tally in tallies
+                for of, sum_ in tally.costs.copy().items()
+            ),
         )
         yield _counter(
             "weir_price",
             "What teams are charged.",
             ("team", "model", "currency"),
             (
-                ((kind.team, kind.model, of), sum_)
+                ((kind.team, kind.model, of), sum_.amount)
                 for kind, tally in tallies
                 for of, sum_ in tally.prices.copy().items()
             ),

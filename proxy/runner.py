@@ -30,11 +30,17 @@ class Runner:
     async def run(self, exchange: Exchange) -> None:
         """Run one exchange to its end; the public listener's only way in."""
         refusal: Refusal | None = None
+        snapshot = self._generations.current
         try:
+            snapshot.enter()
             try:
-                await self._generations.current.run(exchange)
+                await snapshot.assign_route(exchange).run(exchange)
+                if not exchange.relay.answered:
+                    raise exchange.refuse(500, "A plugin ended the exchange without an answer.", reason="INTERNAL")
             except Refusal as raised:
                 refusal = raised.with_traceback(None)  # which holds this frame, and so the exchange
+            finally:
+                snapshot.leave()
             if refusal is not None:
                 if exchange.route is None:  # no plugin of any route has written it down
                     self._log.info("no_route", exchange=exchange.id, reason=refusal.reason, path=exchange.request.path)

@@ -1,6 +1,8 @@
 """The parts of `make bench` that decide what it says: framing, sums, goals, gate, table, picture. Nothing is timed."""
 
+import json
 import xml.etree.ElementTree as ElementTree
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,12 @@ from bench import gate, goals, picture, report, results
 from bench.__main__ import renew
 from bench.callgrind import Profile
 from bench.http1 import Body, chunked, dechunked
+from bench.load import Caller
 from bench.phases import PHASES
 from bench.results import Measured, Results
+from bench.running import SMALL
 from bench.targets import Place, Target, all_targets
+from bench.upstream import small_answers
 
 CALL = "small.cpu.64"
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -50,6 +55,20 @@ def test_a_body_by_length_ends_with_its_last_byte() -> None:
     framing = Body(b"HTTP/1.1 200 OK\r\ncontent-LENGTH:  5\r\n\r\n")
     assert [framing.feed(piece) for piece in (b"he", b"ll", b"o")] == [False, False, True]
     assert dechunked(b"Content-Length: 5\r\n\r\n", b"hello") == b"hello"
+
+
+# --- what is asked and answered ---------------------------------------------------------------------------------
+
+
+def test_no_two_prompts_and_no_two_answers_in_a_row_are_the_same() -> None:
+    requests = list(islice(Caller(80).requests(SMALL), 97))
+    assert len(set(requests)) == 97
+    assert len({request.partition(b"\r\n\r\n")[0] for request in requests}) == 13, "lengths"
+    assert all(json.loads(request.partition(b"\r\n\r\n")[2])["contents"] for request in requests)
+    answers = small_answers()
+    assert len({answer.partition(b"\r\n\r\n")[0] for answer in answers}) > 80
+    assert len(set(answers)) == len({json.loads(answer.partition(b"\r\n\r\n")[2])["responseId"] for answer in answers})
+    assert len({len(answer) for answer in answers}) == 1, "by its length the load knows a whole one"
 
 
 # --- targets ---------------------------------------------------------------------------------------------------
@@ -127,18 +146,15 @@ def test_verdicts_say_holds_or_by_how_much_it_misses() -> None:
     assert said["20 MB in chunks"] == "not measured"
 
 
-def test_two_workers_are_measured_on_their_cores_or_reckoned_from_what_a_call_costs() -> None:
+def test_two_workers_are_compared_by_what_they_carry() -> None:
     found = run(
-        weir_one={CALL: [50.0], "small.rate.64": [20_000.0]},
-        weir_two={CALL: [50.0], "small.rate.64": [39_000.0], "small.share.64": [0.5]},
+        weir_one={"workers.rate": [14_000.0, 15_000.0, 10_000.0]},
+        weir_two={"workers.rate": [27_300.0], "workers.share": [0.52]},
     )
-    assert goals.scaling(found) == pytest.approx(2.0)
-    found.targets["weir-two"].rounds[0][CALL] = 60.0
-    assert goals.scaling(found) == pytest.approx(5 / 3)
-    assert "carry 1.67 times" in report.workers(found)
-    assert "one of them did 50% of the work" in report.workers(found)
-    found.cores_for_two = True
     assert goals.scaling(found) == pytest.approx(1.95)
+    assert "carry 27,300 calls a second, 1.95 times the 14,000" in report.workers(found)
+    assert "one of the two did 52% of the work" in report.workers(found)
+    assert report.workers(run(weir={CALL: [57.0]})) == ""
 
 
 def test_a_plugin_costs_what_it_adds_to_the_same_without_it() -> None:
@@ -238,7 +254,7 @@ def test_the_report_has_a_row_a_target_the_cheapest_first_and_what_went_wrong() 
     assert " 55 (53) | 3.7 | " in page
     assert "- litellm: a request body is written anew\n- litellm: slow.broken.64x20: 3\n" in page
     assert "noise 1.00 in the median" in page
-    assert report.main_targets(run(weir_two={"small.share.64": [0.5]}, nginx={})) == ["nginx"]
+    assert report.main_targets(run(weir_two={}, nginx={})) == ["nginx"]
     assert "| **weir, labelled** | 55 µs | 500 µs | 0.25 MB |" in report.headlines(found)
 
 

@@ -38,3 +38,11 @@ def test_another_value_changes_nothing_else(fields: list[tuple[bytes, bytes]], i
     assert after.raw == [(b"Date", b"then"), *fields, (b"Content-Length", b"17")]
     assert after.first == Headers(after.raw).first
     assert (before.raw[-1], before.get("content-length")) == ((b"Content-Length", b"5"), "5")
+
+
+def test_notes_go_on_to_the_same_fields_with_another_length_and_to_no_others() -> None:
+    before = Headers([(b"Content-Length", b"5")])
+    assert before.notes == {}
+    before.notes["who"] = "me"
+    assert before.with_values([0], [b"17"]).notes == {"who": "me"}
+    assert Headers(before.raw).notes == {}

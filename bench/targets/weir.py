@@ -101,6 +101,6 @@ TARGETS = (
     _weir("weir-pure", "weir, all five, not compiled", compiled=False),
     _weir("weir-plain", "weir, all five, plain road", road="plain"),
     # Workers share no counters yet, so that a team with limits is refused: one worker is measured without them too.
-    _weir("weir-one", "weir, all five, no limits, one worker", limits=False),
-    _weir("weir-two", "weir, all five, no limits, two workers", limits=False, workers=2),
+    _weir("weir-one", "weir, all five, no limits", limits=False, phases=(*BUSY, "workers")),
+    _weir("weir-two", "weir, all five, no limits, two workers", limits=False, workers=2, phases=("workers",)),
 )

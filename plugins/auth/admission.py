@@ -10,7 +10,7 @@ from typing import Any, Final, final
 
 from plugins.auth.access import Access
 from plugins.auth.claims import NotMapped
-from plugins.auth.credential import Credential, Problem, find
+from plugins.auth.credential import Credential, Problem, recognise
 from plugins.auth.issuer_keys import IssuerUnavailable
 from plugins.auth.keyring import Keyring
 from plugins.auth.keys import Key
@@ -49,7 +49,7 @@ class Admission:
         """
         principal = self._of_upload(exchange) if exchange.continuation is not None else None
         if principal is None:
-            credential = find(exchange.request)
+            credential = recognise(exchange.request)
             if not isinstance(credential, Credential):
                 raise self._refuse_problem(exchange, credential)
             principal = self._at_hand(exchange, credential)
@@ -77,16 +77,16 @@ class Admission:
 
     def _at_hand(self, exchange: Exchange, credential: Credential) -> Principal | None:
         """Whose it is, as far as that can be said now: None is no answer."""
-        principal = self._tokens.recall(credential.value)
+        principal = self._tokens.recall(credential)
         keyring = self._keyring
         if principal is None and keyring is not None and not keyring.due() and not credential.is_token:
-            principal = self._of_key(exchange, keyring.known(credential.value))
+            principal = self._of_key(exchange, keyring.known(credential))
         return principal
 
     async def _identify(self, exchange: Exchange, credential: Credential) -> Principal:
         if credential.is_token:
             return await self._identify_token(exchange, credential)
-        key = await self._keyring.find(credential.value) if self._keyring is not None else None
+        key = await self._keyring.find(credential) if self._keyring is not None else None
         return self._of_key(exchange, key)
 
     def _of_key(self, exchange: Exchange, key: Key | None) -> Principal:
@@ -104,7 +104,7 @@ class Admission:
 
     async def _identify_token(self, exchange: Exchange, credential: Credential) -> Principal:
         try:
-            return await self._tokens.verify(credential.value)
+            return await self._tokens.verify(credential)
         except InvalidToken as error:
             self._tell(exchange, "bad_token", why=str(error), issuer=claimed_issuer(credential.value))
             raise self._refuse_unauthenticated(exchange, 'Bearer error="invalid_token"') from None

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final, final
 from urllib.parse import unquote_plus
 
+from plugins.auth.keys import digest
 from proxy import RequestHead
 
 # Google's system parameters that carry a credential (Gemini fact 1.8). Google also takes such
@@ -19,6 +20,8 @@ QUERY_PARAMETERS: Final = frozenset({"key", "access_token", "oauth_token"})
 # RFC 7515 section 7.1. The third part is empty in an unsigned token, which must be refused as the token
 # it claims to be. Team keys have no dots. Possessive: no letter of a key is looked at twice.
 _JWT = re.compile(r"[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]*+")
+
+_NOTE: Final = "auth: credential"
 
 
 class Problem(Enum):
@@ -33,15 +36,28 @@ class Problem(Enum):
 class Credential:
     """What the caller showed. Its repr hides it: it is a secret until proven wrong."""
 
-    __slots__ = ("value",)
+    __slots__ = ("_digest", "_is_token", "value")
 
     def __init__(self, value: str) -> None:
-        self.value = value
+        self.value: Final = value
+        self._digest: str | None = None
+        self._is_token: bool | None = None
 
     @property
     def is_token(self) -> bool:
         """True for what looks like a JWT, wherever it came from: SDKs put it in the place of the key."""
-        return _JWT.fullmatch(self.value) is not None
+        known = self._is_token
+        if known is None:
+            known = self._is_token = _JWT.fullmatch(self.value) is not None
+        return known
+
+    @property
+    def digest(self) -> str:
+        """Of all of it, as team keys are kept by, and tokens that were found good. Made when it is first asked for."""
+        made = self._digest
+        if made is None:
+            made = self._digest = digest(self.value)
+        return made
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Credential) and other.value == self.value
@@ -51,6 +67,36 @@ class Credential:
 
     def __repr__(self) -> str:
         return "Credential(hidden)"
+
+
+@final
+class _Note:
+    """The credential of a request, and all that it was found in."""
+
+    __slots__ = ("authorization", "credential", "key", "target")
+
+    def __init__(self, credential: Credential, target: str, authorization: bytes | None, key: bytes | None) -> None:
+        self.credential: Final = credential
+        self.target: Final = target  # its query may hold one
+        self.authorization: Final = authorization
+        self.key: Final = key
+
+
+def recognise(request: RequestHead) -> Credential | Problem:
+    """As `find`; where a head of its connection had the same one in the same place, the very Credential of then."""
+    headers, target = request.headers, request.target
+    first = headers.first
+    if len(first) < len(headers.raw):  # a name comes twice
+        return find(request)
+    authorization, key = first.get(b"authorization"), first.get(b"x-goog-api-key")
+    notes = headers.notes
+    note = notes.get(_NOTE)
+    if isinstance(note, _Note) and note.target == target and note.authorization == authorization and note.key == key:
+        return note.credential
+    found = find(request)
+    if isinstance(found, Credential):
+        notes[_NOTE] = _Note(found, target, authorization, key)
+    return found
 
 
 def find(request: RequestHead) -> Credential | Problem:

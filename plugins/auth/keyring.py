@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, final
 
-from plugins.auth.keys import Key, KeyState, digest, read
+from plugins.auth.credential import Credential
+from plugins.auth.keys import Key, KeyState, read
 from proxy import Services
 
 _LOOK_SECONDS: Final = 1.0
@@ -39,19 +40,19 @@ class Keyring:
         """It is time to look at the file: `known` may be of a file that is no more."""
         return self._looked_at is None or self._monotonic() - self._looked_at >= _LOOK_SECONDS
 
-    async def find(self, credential: str) -> Key | None:
+    async def find(self, credential: Credential) -> Key | None:
         """As `known`, of the file as it is now."""
         if self.due():
             await self._look()
         return self.known(credential)
 
-    def known(self, credential: str) -> Key | None:
+    def known(self, credential: Credential) -> Key | None:
         """The key, live or not, or None.
 
         Constant-time by construction: what is compared is the SHA-256 of the caller's text, so that the
         time a comparison takes tells of hashes, which nobody can steer towards the stored ones.
         """
-        return self._by_hash.get(digest(credential))
+        return self._by_hash.get(credential.digest)
 
     def state(self, key: Key) -> KeyState:
         if key.expires is None and key.revoked is None:

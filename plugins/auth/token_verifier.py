@@ -2,17 +2,17 @@
 
 `Auth` asks it for each credential that looks like a JWT. The issuer is chosen among the configured ones by
 exact name, its keys come from `IssuerKeys`, the rules are `token.py`'s, the mapping `claims.py`'s. Verified
-tokens are remembered so that a busy caller costs a hash, not a signature; bad ones never are.
+tokens are remembered so that a busy caller costs no signature; bad ones never are.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from typing import Any, Final, final
 
 from cachetools import FIFOCache
 
 from plugins.auth.claims import subject_of, team_of
+from plugins.auth.credential import Credential
 from plugins.auth.issuer_keys import IssuerKeys
 from plugins.auth.key_set import PublicKey
 from plugins.auth.settings import Issuer
@@ -50,7 +50,7 @@ class TokenVerifier:
         self._issuers = {issuer.issuer: IssuerKeys(issuer, services) for issuer in issuers}
         # By SHA-256 of the whole token, signature and issuer included: a cache keyed by a part of it let
         # callers become one another (CVE-2026-35030). The one verified longest ago gives way: it runs out first.
-        self._remembered: FIFOCache[bytes, _Remembered] = FIFOCache(_MAX_REMEMBERED)
+        self._remembered: FIFOCache[str, _Remembered] = FIFOCache(_MAX_REMEMBERED)
         self._verified = 0  # by signature; one that is remembered does not count again
 
     async def start(self) -> None:
@@ -60,22 +60,23 @@ class TokenVerifier:
         for keys in self._issuers.values():
             await keys.stop()
 
-    def recall(self, token: str) -> Principal | None:
+    def recall(self, token: Credential) -> Principal | None:
         """Who sent it, if it was verified before, has not run out, and its key is still the issuer's."""
-        if "." not in token:
-            return None  # a team key: not worth a hash
-        digest = _digest(token)
-        remembered = self._remembered.get(digest)
-        if remembered is None:
+        if "." not in token.value:
+            return None  # a team key: it would be looked up in vain
+        digest = token.digest
+        try:
+            remembered = self._remembered[digest]  # `get` of this kind of dict looks it up twice
+        except KeyError:
             return None
         if remembered.holds(self._time()):
             return remembered.principal
         del self._remembered[digest]
         return None
 
-    async def verify(self, token: str) -> Principal:
+    async def verify(self, token: Credential) -> Principal:
         """Who sent it. Raises InvalidToken, IssuerUnavailable, or NotMapped."""
-        unverified = read(token)
+        unverified = read(token.value)
         keys = self._issuers.get(unverified.issuer)
         if keys is None:
             raise InvalidToken("issuer is not configured")
@@ -84,7 +85,7 @@ class TokenVerifier:
         claims, thumbprint = await self._check(unverified, keys)
         self._verified += 1
         principal = Principal(subject_of(claims, settings.subject), team_of(claims, settings.team))
-        self._remembered[_digest(token)] = _Remembered(principal, keys, thumbprint, float(claims["exp"]))
+        self._remembered[token.digest] = _Remembered(principal, keys, thumbprint, float(claims["exp"]))
         return principal
 
     def status(self) -> dict[str, Any]:
@@ -112,7 +113,3 @@ class TokenVerifier:
             except BadSignature:  # the next one may fit
                 continue
         return None
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -13,7 +13,7 @@ from plugins.team_quota.plan import Plan
 from plugins.team_quota.refusal import REFUSED_BY, refusal
 from plugins.team_quota.reservation import depends_on_body, sized_takes
 from plugins.team_quota.settlement import amounts_used, calls_used
-from proxy import Denied, Exchange, ExchangeNext, Grant, Store, Take, Teams
+from proxy import Denied, Exchange, ExchangeNext, Grant, Intent, Store, Take, Teams
 
 
 @final
@@ -61,7 +61,10 @@ class Quotas:
                     answer = await answer
                 calls = _granted(exchange, plan, answer)
             if plan.sized:
-                intent = await exchange.intent() if depends_on_body(exchange.operation, plan) else None
+                intent: Intent | None = None
+                if depends_on_body(exchange.operation, plan):
+                    asked = exchange.asked()
+                    intent = asked if isinstance(asked, Intent) else await asked
                 takes = sized_takes(exchange, plan, intent, self._default_output_tokens)
                 if takes:
                     answer = store.take(takes, self._lease_seconds)

@@ -4,22 +4,24 @@
 in the write-ahead file, where its record takes that one's place; the writer takes it on from there.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import final
 
 from structlog.typing import FilteringBoundLogger
 
-from plugins.usage_log.charging import charge_into
+from plugins.usage_log.charging import charge_of
+from plugins.usage_log.forms import Forms
 from plugins.usage_log.logger import RecordLogger
 from plugins.usage_log.opening import opening_of
-from plugins.usage_log.record import Form, Forms
+from plugins.usage_log.record import Form
 from plugins.usage_log.write_ahead import WriteAhead
 from plugins.usage_log.writer import Writer
-from proxy import Attempt, Clock, Exchange, Prices, Services
+from proxy import Attempt, Clock, Exchange, ExchangeNext, Prices, Services
 
 
 @final
 class Ledger:
-    """Of one usage log. All on the loop; nothing here waits."""
+    """Of one usage log. All on the loop; nothing here waits but `hold`."""
 
     def __init__(self, ahead: WriteAhead, writer: Writer, records: RecordLogger, services: Services) -> None:
         self._ahead = ahead
@@ -38,6 +40,17 @@ class Ledger:
         if self._ahead.error is not None:
             return f"the usage log's write-ahead file has no room: {self._ahead.error}"
         return f"{self._writer.queued} records wait for a disk that hangs" if self._writer.full else None
+
+    async def hold(
+        self, exchange: Exchange, call_next: ExchangeNext, make_room: Callable[[Exchange], Awaitable[None]]
+    ) -> None:
+        """Run the rest of the exchange, and write down how it ended. `make_room` lets it in where that takes a wait."""
+        if not self.enter_at_once():
+            await make_room(exchange)
+        try:
+            await call_next(exchange)
+        finally:
+            self.close(exchange)
 
     def enter_at_once(self) -> bool:
         """Let an exchange in; `close` must follow. False where records cannot be kept, or room has to be made first."""
@@ -61,8 +74,9 @@ class Ledger:
                 del self._opened[exchange.id]
             if form is None or not form.fits(exchange):
                 form = self._forms.find(exchange)
-            record = form.fill(exchange, self._clock.monotonic() if ended is None else ended)
-            exchange.charge = charge_into(record, self._prices, self._log)
+            record = form.end(exchange, self._clock.monotonic() if ended is None else ended)
+            charge = exchange.charge = charge_of(record, self._prices, self._log)
+            form.put_charge(record, charge)
             self._records.write(record)
         finally:
             self._ahead.leave()

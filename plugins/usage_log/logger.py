@@ -1,15 +1,15 @@
 """The usage log's structlog logger: a chain of its own, apart from the service log's.
 
 The ledger writes records to it; the wrapped logger is the `Writer`, which takes finished lines. To add to every
-record, add a processor before `arguments`. Nothing here does I/O: a record is rendered at once, so that nobody changes
+record, give `record_logger` a processor. Nothing here does I/O: a record is rendered at once, so that nobody changes
 it later. An opening is no record yet: it goes past structlog.
 """
 
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import Processor
 
 from proxy import UsageRecord, hide_credentials
 
@@ -32,27 +32,21 @@ class RecordLogger(structlog.BoundLoggerBase):
 
     def write(self, record: UsageRecord) -> None:
         # As `_proxy_to_logger` has it, for this one verb and without a context: nothing is looked up by name or copied.
-        event: Any = {"record": record}
-        lines = self._logger
-        chain = cast("list[Processor]", self._processors)  # as `record_logger` made it
-        try:
-            for processor in chain:
-                event = processor(lines, "write", event)
-        except structlog.DropEvent:
-            return
-        (exchange, line), _ = event
-        lines.write(exchange, line)
+        lines, chain = self._logger, self._processors
+        if chain:
+            event: Any = {"record": record}
+            try:
+                for processor in chain:
+                    event = processor(lines, "write", event)
+            except structlog.DropEvent:
+                return
+            record = event["record"]
+        lines.write(record.id, line_of(record))
 
 
-def record_logger(lines: Lines) -> RecordLogger:
-    """A logger over `lines`."""
-    return RecordLogger(lines, [arguments], {})
-
-
-def arguments(_: WrappedLogger, __: str, event: EventDict) -> tuple[tuple[str, bytes], dict[str, Any]]:
-    """What structlog calls the verb with: id and line."""
-    record: UsageRecord = event["record"]
-    return (record.id, line_of(record)), {}
+def record_logger(lines: Lines, *processors: Processor) -> RecordLogger:
+    """A logger over `lines`. Each processor is given {"record": UsageRecord} and returns such a one, or drops it."""
+    return RecordLogger(lines, processors, {})
 
 
 def line_of(record: UsageRecord) -> bytes:

@@ -6,7 +6,7 @@ while records cannot be written: an unrecorded exchange is an unpaid one.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,13 +100,8 @@ class UsageLog(Plugin):
         await self._ahead.stop()
         await asyncio.to_thread(self._journal.close)
 
-    async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
-        if not self._ledger.enter_at_once():
-            await self._enter(exchange)
-        try:
-            await call_next(exchange)
-        finally:
-            self._ledger.close(exchange)
+    def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> Coroutine[Any, Any, None]:
+        return self._ledger.hold(exchange, call_next, self._enter)
 
     async def _enter(self, exchange: Exchange) -> None:
         if self.unready() is not None:

@@ -11,23 +11,23 @@ from msgspec.structs import replace
 
 from plugins.usage_log.texts import labels_of, model_of, path_of, rfc3339, to_ms
 from proxy import (
+    Charge,
     Endpoint,
     Exchange,
     Operation,
     Outcome,
-    Principal,
     Team,
     Teams,
     Usage,
     UsageRecord,
     UsageState,
     hide_credentials,
+    put_charge,
 )
 
 BYTES_PER_TEXT_TOKEN: Final = 4
 
 _FINAL: Final = UsageState.FINAL
-_MOST_FORMS: Final = 1024  # that are kept: of 2 KB each
 # What the calls of one form do not share.
 _OWN: Final = ("time", "id", "attempts", "total_ms", "request_bytes", "estimate", "asked_image_size", "labels")
 
@@ -59,12 +59,52 @@ _BLANK: Final = UsageRecord(
     usage=None,
 )
 
-_Key = tuple[str, str | None, Principal | None]  # path and model
-
 
 def record_of(exchange: Exchange, now_monotonic: float, teams: Teams) -> UsageRecord:
     """The record of an exchange as it is at that moment of the services' monotonic clock; without its charge."""
     return Form(exchange, path_of(exchange.request.target), teams).fill(exchange, now_monotonic)
+
+
+@final
+class _Ending:
+    """How the last exchange of a form ended: the next one mostly ends so too.
+
+    Attributes:
+        record: one that says it, and what charge followed.
+    """
+
+    __slots__ = ("charge", "endpoint", "outcome", "record", "status", "usage_state")
+
+    def __init__(self, exchange: Exchange, record: UsageRecord) -> None:
+        self.endpoint: Final = exchange.endpoint
+        self.outcome: Final = exchange.outcome
+        self.status: Final = exchange.status
+        self.usage_state: Final = exchange.usage_state
+        self.record: Final = record
+        self.charge: Charge | None = None
+
+    def is_alike(self, exchange: Exchange) -> bool:
+        return (
+            self.endpoint is exchange.endpoint
+            and self.outcome is exchange.outcome
+            and self.usage_state is exchange.usage_state
+            and self.status == exchange.status
+        )
+
+
+def _priced_alike(one: Charge, other: Charge) -> bool:
+    """But for the amounts."""
+    return (
+        one.pricing is other.pricing
+        and one.tier == other.tier
+        and one.image_size == other.image_size
+        and (one.cost_text is None) == (other.cost_text is None)
+        and one.cost_currency == other.cost_currency
+        and (one.price_text is None) == (other.price_text is None)
+        and one.price_currency == other.price_currency
+        and one.price_list == other.price_list
+        and one.prices == other.prices
+    )
 
 
 @final
@@ -80,6 +120,7 @@ class Form:
     __slots__ = (
         "_blank",
         "_is_model_in_path",
+        "_last",
         "_lineage",
         "_method",
         "_model",
@@ -121,6 +162,7 @@ class Form:
         self.text = b""
         self.endpoint: Endpoint | None = None
         self.place = b""
+        self._last: _Ending | None = None
 
     def fits(self, exchange: Exchange) -> bool:
         """Whether it is the exchange's still, or of one with the same path and principal."""
@@ -151,22 +193,53 @@ class Form:
         return True
 
     def fill(self, exchange: Exchange, now_monotonic: float) -> UsageRecord:
-        endpoint, first_byte, intent = exchange.endpoint, exchange.first_byte, exchange.intent_read
-        size_bytes = exchange.request_bytes
-        record = replace(
+        """The record of one of its exchanges, without its charge."""
+        return self._fill(self._ended_as(exchange), exchange, now_monotonic)
+
+    def end(self, exchange: Exchange, now_monotonic: float) -> UsageRecord:
+        """As `fill`, of one that has ended; `put_charge` must follow: what the last one's charge said is in it."""
+        last = self._last
+        if last is None or not last.is_alike(exchange):
+            last = self._last = _Ending(exchange, self._ended_as(exchange))
+        return self._fill(last.record, exchange, now_monotonic)
+
+    def put_charge(self, record: UsageRecord, charge: Charge) -> None:
+        """Write the charge into the record that `end` made last."""
+        last = self._last
+        assert last is not None, "it has ended"
+        if last.charge is not None and _priced_alike(last.charge, charge):
+            record.cost = charge.cost_text
+            record.price = charge.price_text
+            record.charges = charge.lines
+        else:
+            put_charge(record, charge)
+            base, last.charge = last.record, charge
+            put_charge(base, charge)
+            base.cost = base.price = None  # whatever comes, no other exchange's
+            base.charges = ()
+
+    def _ended_as(self, exchange: Exchange) -> UsageRecord:
+        endpoint = exchange.endpoint
+        return replace(
             self._blank,
-            time=rfc3339(exchange.received_at),
-            id=exchange.id,
             endpoint=None if endpoint is None else endpoint.name,
             region=None if endpoint is None else endpoint.region,
-            attempts=exchange.attempts,
             outcome=exchange.outcome,
             status=exchange.status,
+            usage_state=exchange.usage_state,
+        )
+
+    def _fill(self, ended: UsageRecord, exchange: Exchange, now_monotonic: float) -> UsageRecord:
+        first_byte, intent, size_bytes = exchange.first_byte, exchange.intent_read, exchange.request_bytes
+        record = replace(
+            ended,
+            time=rfc3339(exchange.received_at),
+            id=exchange.id,
+            attempts=exchange.attempts,
             first_byte_ms=None if first_byte is None else to_ms(first_byte - exchange.started),
             total_ms=to_ms(now_monotonic - exchange.started),
             request_bytes=size_bytes,
             response_bytes=exchange.response_bytes,
-            usage_state=exchange.usage_state,
             usage=exchange.usage,
             labels=labels_of(exchange.labels),
         )
@@ -182,29 +255,6 @@ class Form:
             if image_size is not None:
                 record.asked_image_size = image_size
         return record
-
-
-@final
-class Forms:
-    """The forms of late. Kept are those of calls that run a model: a file or a batch has a path of its own."""
-
-    def __init__(self, teams: Teams) -> None:
-        self._teams = teams
-        self._forms: dict[_Key, Form] = {}
-
-    def find(self, exchange: Exchange) -> Form:
-        target = exchange.request.target
-        key = (path_of(target) if "?" in target else target, exchange.model, exchange.principal)
-        form = self._forms.get(key)
-        if form is not None and form.fits(exchange) and form.is_of_today(self._teams):
-            return form
-        path = path_of(target)
-        form = Form(exchange, path, self._teams)
-        if path == key[0] and form.prepare():  # nothing is kept that had to be taken out of a path
-            if len(self._forms) >= _MOST_FORMS:
-                self._forms.clear()
-            self._forms[key] = form
-        return form
 
 
 def _estimate(exchange: Exchange, size_bytes: int) -> Usage | None:

@@ -11,7 +11,7 @@ from enum import IntEnum
 from mmap import mmap
 from typing import Any, Final, NamedTuple, final
 
-from isal.isal_zlib import crc32  # zlib's, in a fifth of its time
+from isal import isal_zlib
 
 SLOT_BYTES: Final = 4096  # a page: slots never share one, and most records fit into one
 PLACE_SLOTS: Final = 2  # the file begins with them: places of the usage log, written in turns
@@ -23,20 +23,66 @@ _HEAD: Final = struct.Struct("<4sBBBBIIQ")  # magic, live, kind, part, parts, le
 _HEAD_BYTES: Final = 24
 ROOM_BYTES: Final = SLOT_BYTES - _HEAD_BYTES
 
+crc32: Final[Any] = isal_zlib.crc32  # zlib's, in a fifth of its time
+
+
+class Kind(IntEnum):
+    """What a line is."""
+
+    OPENING = 1  # the record of an exchange whose attempt is about to be sent
+    ENDED = 2  # a finished record, until it is in the usage log
+    PLACE = 3  # where in the usage log the last group was put
+    BRIEF = 4  # an opening in brief, as `opening` makes and reads it
+
+
+# The first five fields of a line that takes one slot and does not count yet, by its kind.
+_ENDED: Final = Kind.ENDED
+_BRIEF: Final = Kind.BRIEF
+_ENDED_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.ENDED, 0, 1)
+_BRIEF_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.BRIEF, 0, 1)
+_OPENING_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.OPENING, 0, 1)
+# Those as one, the other three, and the line itself with zeros behind it: as far as an opening goes, a record, or any.
+_SHORT_BYTES: Final = 1000
+_MIDDLE_BYTES: Final = 2000
+_lay_short: Final[Any] = struct.Struct(f"<8sIIQ{_SHORT_BYTES}s").pack_into
+_lay_middle: Final[Any] = struct.Struct(f"<8sIIQ{_MIDDLE_BYTES}s").pack_into
+_lay_any: Final[Any] = struct.Struct(f"<8sIIQ{ROOM_BYTES}s").pack_into
+
 
 @final
 class Slot:
-    """A page of the map. Its offsets are kept as the objects that a map takes."""
+    """A page of the map, and what `WriteAhead` knows of the line that begins on it.
 
-    __slots__ = ("_live_at", "_page", "_start")
+    Its offsets are kept as the objects that a map takes.
+
+    Attributes:
+        is_opening: the line is, and counts, by this slot's live byte.
+        more: the other slots of a long one.
+        replaced: where lines begin that count until this one is on the disk.
+    """
+
+    __slots__ = ("_live_at", "_page", "_start", "is_opening", "more", "replaced")
 
     def __init__(self, page: mmap, start: int) -> None:
         self._page = page
-        self._start = start
+        self._start: Any = start
         self._live_at: Any = start + LIVE_AT
+        self.is_opening = False
+        self.more: list[Slot] | None = None
+        self.replaced: list[Slot] | None = None
 
     def lay(self, content: bytes) -> None:
-        self._page[self._start : self._start + len(content)] = content
+        start: int = self._start
+        self._page[start : start + len(content)] = content
+
+    def lay_line(self, number: int, kind: Kind, line: bytes) -> None:
+        """What `pack` makes of a line that takes one slot and does not count yet; without a copy of it."""
+        front = _ENDED_FRONT if kind is _ENDED else _BRIEF_FRONT if kind is _BRIEF else _OPENING_FRONT
+        boxed: Any = number  # once, for two callees
+        size = len(line)
+        checksum: Any = crc32(line, boxed)  # which takes the low half of it
+        lay = _lay_short if size <= _SHORT_BYTES else _lay_middle if size <= _MIDDLE_BYTES else _lay_any
+        lay(self._page, self._start, front, size, checksum, boxed, line)
 
     def count(self) -> None:
         """From here on its line counts."""
@@ -49,14 +95,12 @@ class Slot:
         """Make its page dirty."""
         self._page[self._start] = self._page[self._start]
 
-
-class Kind(IntEnum):
-    """What a line is."""
-
-    OPENING = 1  # the record of an exchange whose attempt is about to be sent
-    ENDED = 2  # a finished record, until it is in the usage log
-    PLACE = 3  # where in the usage log the last group was put
-    BRIEF = 4  # an opening in brief, as `opening` makes and reads it
+    def taken(self) -> "list[Slot]":
+        """All that this line takes, and those that it replaced."""
+        found = [self, *(self.more or ())]
+        for slot in self.replaced or ():
+            found += slot.taken()
+        return found
 
 
 class Entry(NamedTuple):
@@ -76,23 +120,6 @@ def pack(number: int, kind: Kind, part: int, parts: int, piece: bytes, live: int
     """A slot's content. The checksum is of the number too: a piece never passes for one of another line."""
     checksum = crc32(piece, number & 0xFFFFFFFF)
     return _HEAD.pack(_MAGIC, live, kind, part, parts, len(piece), checksum, number) + piece
-
-
-# The first five fields of a line that takes one slot and does not count yet, by its kind.
-_ENDED: Final = Kind.ENDED
-_BRIEF: Final = Kind.BRIEF
-_ENDED_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.ENDED, 0, 1)
-_BRIEF_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.BRIEF, 0, 1)
-_OPENING_FRONT: Final = struct.pack("<4sBBBB", _MAGIC, 0, Kind.OPENING, 0, 1)
-_pack_after: Final = struct.Struct("<8sIIQ").pack
-
-
-def pack_whole(number: int, kind: Kind, line: bytes) -> bytes:
-    """As `pack` for a line that takes one slot, in half of its time."""
-    front = _ENDED_FRONT if kind is _ENDED else _BRIEF_FRONT if kind is _BRIEF else _OPENING_FRONT
-    boxed: Any = number  # once, for two callees
-    checksum: Any = crc32(line, boxed)  # which takes the low half of it
-    return _pack_after(front, len(line), checksum, boxed) + line
 
 
 def pieces(line: bytes) -> list[bytes]:

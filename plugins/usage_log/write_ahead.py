@@ -24,7 +24,6 @@ from plugins.usage_log.slots import (
     Kind,
     Slot,
     pack,
-    pack_whole,
     parts_of,
     pieces,
 )
@@ -36,32 +35,6 @@ SLOTS_EACH_SYNCED: Final = 3  # its opening, that of its next attempt until it i
 RETRY_SECONDS: Final = 1.0
 
 _ENDED: Final = Kind.ENDED
-
-
-@final
-class _Held:
-    """The line of an id.
-
-    Attributes:
-        first: it counts by this slot's live byte.
-        more: of a long one.
-        replaced: lines that count until this one is on the disk.
-    """
-
-    __slots__ = ("first", "is_opening", "more", "replaced")
-
-    def __init__(self, first: Slot, more: list[Slot] | None, is_opening: bool) -> None:
-        self.first = first
-        self.more = more
-        self.is_opening = is_opening
-        self.replaced: list[_Held] | None = None
-
-    def slots(self) -> list[Slot]:
-        """All of its own, and of those that it replaced."""
-        found = [self.first, *(self.more or ())]
-        for held in self.replaced or ():
-            found += held.slots()
-        return found
 
 
 @final
@@ -93,7 +66,7 @@ class WriteAhead:
         self._file = AheadFile(folder, chunk_slots=chunk_slots, sync_data=sync_data)
         self._free = self._file.free
         self._slots_each = SLOTS_EACH_SYNCED if sync else SLOTS_EACH
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Slot] = {}  # by id, where its line begins
         self._openings = 0
         self._inside = 0  # exchanges that were let in
         self._number = 0
@@ -174,16 +147,16 @@ class WriteAhead:
         elif self._free:
             first = self._free.pop()
             self._number += 1
-            first.lay(pack_whole(self._number, kind, line))
+            first.lay_line(self._number, kind, line)
         else:
             return False
         first.count()
         is_opening = kind is not _ENDED
-        held = _Held(first, more, is_opening)
+        first.is_opening, first.more = is_opening, more
         old = self._held.get(id)
-        self._held[id] = held
+        self._held[id] = first
         if old is not None:
-            self._replace(old, held)
+            self._replace(old, first)
         if is_opening:
             self._openings += 1
         return True
@@ -199,7 +172,7 @@ class WriteAhead:
             slot.lay(pack(self._number, kind, part, parts, piece))
         return slots
 
-    def _replace(self, old: _Held, new: _Held) -> None:
+    def _replace(self, old: Slot, new: Slot) -> None:
         """Where a power cut matters it counts on: the disk may learn that it is gone before it has the next."""
         if old.is_opening:
             self._openings -= 1
@@ -218,14 +191,16 @@ class WriteAhead:
                 self._openings -= held.is_opening
                 self._release(held)
 
-    def _release(self, held: _Held) -> None:
-        held.first.count_no_more()
-        self._free.append(held.first)
+    def _release(self, held: Slot) -> None:
+        held.count_no_more()
+        self._free.append(held)
         if held.more is not None:
             self._free += held.more
-        self._release_replaced(held)
+            held.more = None
+        if held.replaced is not None:
+            self._release_replaced(held)
 
-    def _release_replaced(self, held: _Held) -> None:
+    def _release_replaced(self, held: Slot) -> None:
         replaced, held.replaced = held.replaced, None
         if replaced is not None:
             for each in replaced:
@@ -262,7 +237,7 @@ class WriteAhead:
             await asyncio.to_thread(self._file.sync)
         except OSError as error:
             self._failed(error)
-            touch(slot for held in self._held.values() for slot in held.slots())
+            touch(slot for held in self._held.values() for slot in held.taken())
             return error
         return None
 

@@ -7,7 +7,7 @@ asked at the entrance of the next one that has something to do afterwards.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import final
 
 import structlog
 
@@ -18,70 +18,63 @@ from proxy.refusal import CallerGone, EndpointFailed, Refusal
 
 _log = structlog.get_logger("weir")
 
-What = TypeVar("What", Exchange, Attempt)
-_Before = Callable[[What], Awaitable[None] | None]
-
-
-class _Layer(Generic[What]):
-    """What one fence stands around: those who are asked before, by name, and what is then run."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.before: list[tuple[str, _Before[What]]] = []
-
-    def ask_first(self, plugin: Plugin, before: _Before[What]) -> None:
-        self.before.insert(0, (plugin.services.name, before))
+_BeforeExchange = Callable[[Exchange], Awaitable[None] | None]
+_BeforeAttempt = Callable[[Attempt], Awaitable[None] | None]
+_AroundExchange = Callable[[Exchange, ExchangeNext], Awaitable[None]]
+_AroundAttempt = Callable[[Attempt, AttemptNext], Awaitable[ResponseHead]]
 
 
 def wrap_exchange(plugins: Sequence[Plugin], innermost: ExchangeNext) -> ExchangeNext:
-    layer: _Layer[Exchange] = _Layer("relay")
-    chain = _fenced(layer, None, innermost)
+    layer = _ExchangeLayer("relay", None, innermost)
     for plugin in reversed(plugins):
         kind = type(plugin)
         if kind.around_exchange is not Plugin.around_exchange:
-            layer = _Layer(plugin.services.name)
-            chain = _fenced(layer, plugin.around_exchange, chain)
+            layer = _ExchangeLayer(plugin.services.name, plugin.around_exchange, layer.run)
         if kind.before_exchange is not Plugin.before_exchange:
-            layer.ask_first(plugin, plugin.before_exchange)
-    return chain
+            layer.before.insert(0, (plugin.services.name, plugin.before_exchange))
+    return layer.run
 
 
 def wrap_attempt(plugins: Sequence[Plugin], innermost: AttemptNext) -> AttemptNext:
-    layer: _Layer[Attempt] | None = None  # the attempt itself needs no fence: its own exceptions are all known
-    chain = innermost
+    layer: _AttemptLayer | None = None  # the attempt itself needs no fence: its own exceptions are all known
     for plugin in reversed(plugins):
         kind = type(plugin)
         if kind.around_attempt is not Plugin.around_attempt:
-            layer = _Layer(plugin.services.name)
-            chain = _fenced_attempt(layer, plugin.around_attempt, chain)
+            call_next = innermost if layer is None else layer.run
+            layer = _AttemptLayer(plugin.services.name, plugin.around_attempt, call_next)
         if kind.before_attempt is not Plugin.before_attempt:
             if layer is None:
-                layer = _Layer("relay")
-                chain = _fenced_attempt(layer, None, innermost)
-            layer.ask_first(plugin, plugin.before_attempt)
-    return chain
+                layer = _AttemptLayer("relay", None, innermost)
+            layer.before.insert(0, (plugin.services.name, plugin.before_attempt))
+    return innermost if layer is None else layer.run
 
 
-def _fenced(
-    layer: _Layer[Exchange],
-    around: Callable[[Exchange, ExchangeNext], Awaitable[None]] | None,
-    call_next: ExchangeNext,
-) -> ExchangeNext:
-    """What comes next, with `around` around it if there is one.
+@final
+class _ExchangeLayer:
+    """What one fence stands around: those who are asked before, by name, and what is then run.
 
     An unknown exception becomes a 500 where it leaves its layer, so that every outer plugin sees how it ended.
-    The plugin is called here itself, so that a layer is two coroutines deep and no more.
+    The plugin is called here itself, so that a layer is two coroutines deep and no more. Methods, and no functions
+    within functions: compiled, each call of those makes an object for what they see of the outer one.
     """
-    last, befores = layer.name, layer.before
 
-    async def fenced(exchange: Exchange) -> None:
-        name = last
+    __slots__ = ("_around", "_call_next", "_name", "before")
+
+    def __init__(self, name: str, around: _AroundExchange | None, call_next: ExchangeNext) -> None:
+        self._name = name
+        self._around = around
+        self._call_next = call_next
+        self.before: list[tuple[str, _BeforeExchange]] = []
+
+    async def run(self, exchange: Exchange) -> None:
+        """What comes next, with `around` around it if there is one."""
+        name = self._name
         try:
-            for name, before in befores:  # noqa: B007  # told if it fails
+            for name, before in self.before:  # noqa: B007  # told if it fails
                 waits = before(exchange)
                 if waits is not None:
                     await waits
-            name = last
+            name, around, call_next = self._name, self._around, self._call_next
             await (call_next(exchange) if around is None else around(exchange, call_next))
         except Refusal:
             raise
@@ -94,32 +87,33 @@ def _fenced(
                 return  # the answer has gone out; failing the exchange now would only hide how it ended
             raise _fault(exchange) from error
 
-    return fenced
 
+@final
+class _AttemptLayer:
+    """The same around an attempt."""
 
-def _fenced_attempt(
-    layer: _Layer[Attempt],
-    around: Callable[[Attempt, AttemptNext], Awaitable[ResponseHead]] | None,
-    call_next: AttemptNext,
-) -> AttemptNext:
-    last, befores = layer.name, layer.before
+    __slots__ = ("_around", "_call_next", "_name", "before")
 
-    async def fenced(attempt: Attempt) -> ResponseHead:
-        name = last
+    def __init__(self, name: str, around: _AroundAttempt | None, call_next: AttemptNext) -> None:
+        self._name = name
+        self._around = around
+        self._call_next = call_next
+        self.before: list[tuple[str, _BeforeAttempt]] = []
+
+    async def run(self, attempt: Attempt) -> ResponseHead:
+        name = self._name
         try:
-            for name, before in befores:  # noqa: B007  # told if it fails
+            for name, before in self.before:  # noqa: B007  # told if it fails
                 waits = before(attempt)
                 if waits is not None:
                     await waits
-            name = last
+            name, around, call_next = self._name, self._around, self._call_next
             return await (call_next(attempt) if around is None else around(attempt, call_next))
         except (Refusal, EndpointFailed, CallerGone):
             raise
         except Exception as error:
             _log.exception("layer_failed", layer=name, exchange=attempt.exchange.id)
             raise _fault(attempt.exchange) from error
-
-    return fenced
 
 
 def _fault(exchange: Exchange) -> Refusal:

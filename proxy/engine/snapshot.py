@@ -92,18 +92,15 @@ class Snapshot:
             raise exchange.refuse(400, message, reason="AMBIGUOUS_PATH") from None
         raise exchange.refuse(404, "No route of this gateway takes this path.", reason="NO_ROUTE")
 
-    async def run(self, exchange: Exchange) -> None:
-        """Run one exchange through its route. Raises Refusal for every end that needs an answer of ours."""
+    def enter(self) -> None:
+        """An exchange begins to run on it; `leave` must follow."""
         self._in_flight += 1
-        try:
-            await self.assign_route(exchange).run(exchange)
-            if not exchange.relay.answered:
-                raise exchange.refuse(500, "A plugin ended the exchange without an answer.", reason="INTERNAL")
-        finally:
-            self._in_flight -= 1
-            if self._idle is not None and not self._in_flight:
-                self._idle.set()
-                self._idle = None
+
+    def leave(self) -> None:
+        self._in_flight -= 1
+        if self._idle is not None and not self._in_flight:
+            self._idle.set()
+            self._idle = None
 
     async def ended(self) -> None:
         """Wait until no exchange runs on this snapshot."""

@@ -59,7 +59,7 @@ def read_intent(operation: Operation, target: str, skeleton: bytes, *, truncated
         return unread(operation, truncated_from or len(skeleton))
     model = named_model(skeleton) if in_body else operation.model
     if name in VIDEO_CALLS and says_twice(skeleton, body):
-        return msgspec.structs.replace(unread(operation, len(skeleton)), model=model)
+        return _unread(operation, model, len(skeleton))
     asked = _read_batch(operation, model, body) if name == "batchGenerateContent" else None
     tokens, images = prompt_size(body)
     return _intent(
@@ -80,8 +80,12 @@ def asked_usage(intent: Intent) -> Usage | None:
 
 def unread(operation: Operation, size_bytes: int) -> Intent:
     """What the path alone says, of a body of so many bytes that could not be read."""
+    return _unread(operation, operation.model, size_bytes)
+
+
+def _unread(operation: Operation, model: str | None, size_bytes: int) -> Intent:
     asked = read_name(operation, operation.model)
-    return _intent(operation.model, asked, stream=operation.streams, input_tokens=tokens_of_text(size_bytes))
+    return _intent(model, asked, stream=operation.streams, input_tokens=tokens_of_text(size_bytes))
 
 
 def _intent(model: str | None, asked: Asked, *, stream: bool, input_tokens: int, input_images: int = 0) -> Intent:

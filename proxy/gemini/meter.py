@@ -235,8 +235,8 @@ def meter_for(operation: Operation, head: ResponseHead, target: str = "") -> Met
     """
     headers = head.headers
     media = media_of(headers.value(b"content-type") or b"")
-    coding = headers.get("content-encoding")
-    tier = headers.get("x-gemini-service-tier")
+    coding = _text(headers.value(b"content-encoding"))
+    tier = _text(headers.value(b"x-gemini-service-tier"))
     name = operation.name
     if media.is_text and not coding and head.status < 300 and name in _UNARY and operation.api in _NATIVE:
         return _Unary(operation, tier)
@@ -266,6 +266,10 @@ def meter_for(operation: Operation, head: ResponseHead, target: str = "") -> Met
     except KeyError:
         return unread
     return Meter(reading, frame, inflate=inflate, tier=tier)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "surrogateescape")
 
 
 def _document(data: bytes, read: Read) -> Framing:

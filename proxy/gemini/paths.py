@@ -9,8 +9,6 @@ recognised passes as `unknown`.
 import re
 from typing import NamedTuple
 
-import msgspec
-
 from proxy.gemini.known_operations import keep_operation, known_operation
 from proxy.gemini.segments import path_segments
 from proxy.operation import UNKNOWN, Operation
@@ -219,7 +217,7 @@ def _on_model(method: str, api: str, location: str | None, resource: list[str]) 
         found = _on_resource(method, api, location, resource, uploads=False)  # e.g. a Veo operation being polled
         # `models/this/models/that:verb`: which of them would run is for Google to say, and not to be guessed.
         understood = found.name != "unknown" and not found.generates
-        return msgspec.structs.replace(found, model=model) if understood else found
+        return found.on(model, generates=False) if understood else found
     if not name:
         return Operation("unknown", api=api, location=location)
     verb = _MODEL_VERBS.get(verb_name, _NEW_VERB)

@@ -10,7 +10,7 @@ from typing import Any, Final, final
 
 import msgspec
 
-from proxy.gemini.plain_shape import PlainCounts, PlainDetail, PlainDocument
+from proxy.gemini.plain_shape import PlainCandidate, PlainContent, PlainCounts, PlainDetail, PlainDocument, PlainPart
 from proxy.gemini.scalars import UNSPECIFIED, modality_name
 from proxy.usage import Usage
 
@@ -53,6 +53,11 @@ class Plain:
     )
 
     def __init__(self, document: PlainDocument) -> None:
+        candidates: list[PlainCandidate] | None
+        given_by: list[PlainDetail] | None
+        output_by: list[PlainDetail] | None
+        cached_by: list[PlainDetail] | None
+        tool_by: list[PlainDetail] | None
         candidates, counts, model, response_id, _, _, _, _ = _fields(document)
         given, output, cached, tool, total, given_by, cached_by, output_by, tool_by, thought, traffic, served = (
             _NO_COUNTS if counts is None else _fields(counts)
@@ -74,13 +79,21 @@ class Plain:
         self.seen: list[int] = []
         self.reasons: list[str | None] = []
         self.images = 0
-        for candidate in candidates or ():
+        if candidates is not None:
+            self._read_candidates(candidates)
+
+    def _read_candidates(self, candidates: list[PlainCandidate]) -> None:
+        content: PlainContent | None
+        parts: list[PlainPart] | None
+        for candidate in candidates:
             content, reason, index, _ = _fields(candidate)
             self.seen.append(index)
             ended = isinstance(reason, str) and reason and not reason.endswith(UNSPECIFIED)
             self.reasons.append(reason if ended else None)
             parts = None if content is None else content.parts
-            for part in parts or ():
+            if parts is None:
+                continue
+            for part in parts:
                 inline, stored, thought = _fields(part)
                 blob = inline or stored
                 # A draft among the thoughts is no image of the answer, and not billed as one.

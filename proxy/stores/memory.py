@@ -86,9 +86,10 @@ class MemoryStore(Store):
 
     def settle(self, grant: Grant, amounts: dict[str, int]) -> None:
         assert isinstance(grant, Lease), "a store settles its own grants"
-        if grant not in self._leases:
+        try:
+            self._leases.remove(grant)
+        except KeyError:
             return
-        self._leases.discard(grant)
         if self._monotonic() >= grant.deadline:
             grant.lapse()
         else:

@@ -8,7 +8,7 @@ import asyncio
 from typing import Final, Protocol
 
 from proxy.wire.bounds import Bounds
-from proxy.wire.door import Door
+from proxy.wire.door import LAST_CALL_SECONDS, Door
 from proxy.wire.line import Landing, Line
 from proxy.wire.pipeline import Pipeline
 from proxy.wire.reply import Reply, date_now
@@ -181,8 +181,8 @@ class Caller(Line):
             if pipeline.refusal is not None and not self._ends:
                 self.write(last_words(pipeline.refusal, [("Date", date_now().decode())]))
             self._part()
-        else:
-            self._wait(self._keepalive_seconds)
+        else:  # an answer that began before the last call did not say that it was the last
+            self._wait(LAST_CALL_SECONDS if self._door.last_call else self._keepalive_seconds)
 
     def _wait(self, seconds: float) -> None:
         self.deadline = self._watch.now() + seconds

@@ -6,6 +6,7 @@ or hangs up, and either way the exchange ends in an orderly manner. It decides n
 """
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final, final
 
 from proxy.endpoint import Endpoint
@@ -114,12 +115,15 @@ class HttpRelay:
             self._answer.close()
         self.body.close()
 
-    async def read_intent(self) -> Intent:
+    def read_intent(self) -> Intent | Awaitable[Intent]:
         self.body.heard_by = None
         if b"content-encoding" not in self._head.headers.first:
             whole = self.body.at_once(DIRECT_BYTES)
             if whole is not None:
                 return read_intent(self._operation, self._head.target, whole)
+        return self._read_intent()
+
+    async def _read_intent(self) -> Intent:
         hearing = Hearing(self._operation, self._head, self._gear.bounds.spool_bytes)
         if self.body.exists:
             await self.body.read_whole(hearing.hear)

@@ -6,13 +6,11 @@ when the caller leaves, its relay is told, and the exchange goes on to its order
 
 import asyncio
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from proxy.exchange import Exchange
@@ -32,6 +30,7 @@ from proxy.wire.familiar import Meaning
 from proxy.wire.gear import Gear
 from proxy.wire.guard import Rejected, accepted_target, assert_c_parser
 from proxy.wire.http_relay import HttpRelay
+from proxy.wire.ids import new_id
 from proxy.wire.line import Landing
 from proxy.wire.live_door import LiveDoor, LiveVisitor, ended_with, written_anew
 from proxy.wire.live_relay import LiveRelay
@@ -45,7 +44,6 @@ from proxy.wire.watch import Watch
 Run = Callable[[Exchange], Awaitable[None]]
 _UnderWay = tuple["asyncio.Task[None]", Exchange, HttpRelay | LiveRelay]
 
-_DIGITS_12: Final = 1 << 48  # or'ed to what has at most 12 hex digits, for its zeros to stand
 LAST_SECONDS: Final = 5.0  # for what was cut at the end of a stop to write its record
 _log = logging.getLogger("proxy.wire")
 
@@ -245,7 +243,7 @@ class PublicListener:
         operation = parse_operation(asked.method, target)
         if not operation.model_in_body:
             # A session on a path that we do not know as Live may well run a model: no GET is only a read then.
-            operation = msgspec.structs.replace(operation, generates=True, model=None)
+            operation = operation.on(None, generates=True)
         reply_headers: list[tuple[str, str]] = []
         relay = LiveRelay(request, head, operation, self._gear, reply_headers)
         meaning = Meaning(target, operation, hidden_usage(operation, head.method, target, head.headers))
@@ -259,15 +257,3 @@ class PublicListener:
             await self._run(exchange)
         finally:
             del self._under_way[visitor]
-
-
-def new_id(now: float) -> str:
-    """Sortable by time, unique without asking anybody: 12 hex digits of milliseconds, 16 of chance."""
-    if not _drawn:  # many at a time: asking the kernel costs more than all the rest of an id
-        chances = os.urandom(4096).hex()
-        _drawn.extend([chances[at : at + 16] for at in range(0, len(chances), 16)])
-    return hex(_DIGITS_12 | int(now * 1000))[3:] + _drawn.pop()  # a format costs five times as much
-
-
-_drawn: Final[list[str]] = []
-os.register_at_fork(after_in_child=_drawn.clear)  # else two processes would say the same

@@ -1,6 +1,5 @@
 """Every family of Gemini fact 1, one row each: what a person would look for, and what must stay unknown."""
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -222,7 +221,8 @@ TABLE = [
 @pytest.mark.parametrize(("method", "target", "operation"), TABLE, ids=[f"{row[0]} {row[1]}" for row in TABLE])
 def test_every_family_has_a_name(method: str, target: str, operation: Operation) -> None:
     found = parse_operation(method, target)
-    assert msgspec.structs.replace(found, location=None, billed_by_body=False) == operation
+    names = ("name", "api", "model", "model_in_body", "streams", "generates", "account_bound")
+    assert [getattr(found, name) for name in names] == [getattr(operation, name) for name in names]
     on_vertex = target.startswith((VERTEX, f"/upload{VERTEX}"))
     assert found.location == ("europe-west4" if on_vertex else None)
 

@@ -106,11 +106,11 @@ class Doomed:
         self._kills = 0
 
     async def kill(self, *, within: tuple[float, float], of_start: bool = False) -> None:
-        """Kill the process so many seconds after it listens, or after it was started; start another."""
+        """Kill the process so many seconds after it carries the load, or after it was started; start another."""
         if of_start:
             await self.start(wait=False)
-        elif self._process is None:
-            await self.start()
+        else:
+            await self._carrying()
         await asyncio.sleep(self._chance.uniform(*within))
         assert self._process is not None
         self._process.kill()
@@ -121,8 +121,7 @@ class Doomed:
 
     async def kill_worker(self, *, within: tuple[float, float]) -> None:
         """Kill one of several; the supervisor replaces it."""
-        if self._process is None:
-            await self.start()
+        await self._carrying()
         await asyncio.sleep(self._chance.uniform(*within))
         replaced = self._named("worker_replaced")
         pids = dict(enumerate(self._named("supervising")[-1]["pids"])) | {
@@ -131,6 +130,13 @@ class Doomed:
         os.kill(self._chance.choice(list(pids.values())), signal.SIGKILL)
         self._kills += 1
         await self._until(lambda: len(self._named("worker_replaced")) > len(replaced))
+
+    async def _carrying(self) -> None:
+        """It runs, and answers: a kill on a slow machine would else find it before its first request."""
+        if self._process is None:
+            await self.start()
+        answered = len(self._answers)
+        await self._until(lambda: len(self._answers) > answered + 2 * self._workers)
 
     async def start(self, *, wait: bool = True) -> None:
         environment = os.environ | {

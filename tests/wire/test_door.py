@@ -171,6 +171,32 @@ async def test_what_is_under_way_is_told_that_it_is_the_last(tmp_path: Path, mon
             writer.close()
 
 
+async def test_an_answer_that_began_before_the_end_does_not_hold_it_up_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = asyncio.Event()
+
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upstream.read(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        await go_on.wait()
+        writer.write(b"4\r\nlast\r\n0\r\n\r\n")
+
+    async with raw_upstream(script) as upstream, asyncio.timeout(60):
+        async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+            reader, writer = await asyncio.open_connection(weir.host, weir.port)
+            writer.write(request_bytes(close=False))
+            assert b"connection:" not in (await reader.readuntil(b"first")).lower()
+            stopping = asyncio.create_task(weir.app.stop())
+            await stops_letting_in(weir)
+            began = time.monotonic()
+            go_on.set()
+            assert (await reader.read()).endswith(b"last\r\n0\r\n\r\n"), "the gateway closes, the caller does not"
+            await stopping
+            assert time.monotonic() - began < LAST_CALL_SECONDS + 3
+            writer.close()
+
+
 async def test_a_connection_that_stays_idle_does_not_hold_up_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

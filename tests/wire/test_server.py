@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import os
 import socket
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from proxy import Exchange, Outcome
 from proxy.app import SystemClock, uploads_of
 from proxy.config.schema import Server
-from proxy.wire.server import PublicListener, new_id
+from proxy.wire.server import PublicListener
 from tests.support.bounds import BOUNDS
 from tests.support.gateway import TEAM_KEYS, Gateway, gateway, routes
 from tests.support.raw import RawUpstream, Script, raw_upstream, read_message, request_bytes, send_bytes
@@ -320,27 +319,6 @@ async def test_an_address_that_is_taken_is_an_oserror(tmp_path: Path, monkeypatc
         with pytest.raises(OSError, match="address already in use"):
             async with gateway(tmp_path, text, monkeypatch):
                 raise AssertionError("it started")
-
-
-def test_ids_sort_by_time_and_do_not_repeat() -> None:
-    first = [new_id(1_700_000_000.0) for _ in range(1000)]
-    assert len(set(first)) == 1000
-    assert max(first) < new_id(1_700_000_000.001)
-    assert {len(one) for one in first} == {28}
-
-
-def test_a_forked_process_says_other_ids() -> None:
-    new_id(1.0)
-    reading, writing = os.pipe()
-    if (child := os.fork()) == 0:
-        os.write(writing, new_id(1.0).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    theirs = os.read(reading, 100).decode()
-    os.close(reading)
-    os.close(writing)
-    assert len(theirs) == 28
-    assert theirs not in [new_id(1.0) for _ in range(600)], "more than are drawn at once"
 
 
 async def test_a_fault_of_ours_is_a_500_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:

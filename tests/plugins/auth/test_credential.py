@@ -1,8 +1,12 @@
 """Where a credential may be, and what two of them mean."""
 
-import pytest
+import hashlib
 
-from plugins.auth.credential import Credential, Problem, find
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugins.auth.credential import Credential, Problem, find, recognise
 from proxy import Headers, RequestHead
 
 PATH = "/v1beta/models/gemini-2.5-flash:generateContent"
@@ -80,6 +84,36 @@ def test_what_looks_like_a_token(value: str, is_token: bool) -> None:
 
 def test_bytes_that_are_no_text_are_still_a_credential() -> None:
     assert found(("x-goog-api-key", "k\udcff")) == Credential("k\udcff")
+
+
+VALUES = st.sampled_from([b"", b"k", b"other", b"Bearer k", b"bearer a.b.c", b"Basic k", b"\xff"])
+NAMES = st.lists(st.sampled_from([b"x-goog-api-key", b"Authorization", b"authorization", b"Accept"]), max_size=4)
+TARGETS = st.sampled_from([PATH, PATH, PATH + "?key=k", PATH + "?alt=sse", PATH + "?k%65y=other"])
+
+
+@given(NAMES, st.data())
+def test_a_head_like_the_one_before_shows_what_it_would_if_it_were_looked_through(
+    names: list[bytes], data: st.DataObject
+) -> None:
+    headers = Headers([(name, data.draw(VALUES)) for name in (*names, b"Content-Length")])
+    for _ in range(4):
+        again = RequestHead("POST", data.draw(TARGETS), headers, "127.0.0.1")
+        assert recognise(again) == find(again)
+        place, value = data.draw(st.integers(0, len(names))), data.draw(VALUES)
+        headers = headers.with_values([place], [value])
+
+
+def test_it_is_the_same_credential_and_its_hash_is_made_once() -> None:
+    headers = Headers([(b"authorization", b"Bearer a.b.c"), (b"content-length", b"5")])
+    first = recognise(RequestHead("POST", PATH, headers, "127.0.0.1"))
+    assert isinstance(first, Credential)
+    assert first.digest == hashlib.sha256(b"a.b.c").hexdigest()
+    for again in (headers, headers.with_values([1], [b"17"])):
+        credential = recognise(RequestHead("POST", PATH, again, "127.0.0.1"))
+        assert credential is first
+    other = recognise(RequestHead("POST", PATH, Headers(headers.raw), "127.0.0.1"))  # of another connection
+    assert other == first
+    assert other is not first
 
 
 def test_it_never_shows_itself() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from plugins.auth.credential import Credential
 from plugins.auth.keyring import Keyring
 from plugins.auth.keys import Key, edit, mint
 from tests.support import ManualClock, make_services
@@ -33,7 +34,7 @@ async def test_a_missing_file_says_what_to_type(path: Path) -> None:
         await keyring.start()
     assert [(log["event"], log["log_level"]) for log in logs] == [("key_file_missing", "warning")]
     assert "weir keys new" in logs[0]["error"]
-    assert await keyring.find("weir_x") is None
+    assert await keyring.find(Credential("weir_x")) is None
 
 
 async def test_new_keys_are_seen_within_a_second_and_no_sooner(path: Path) -> None:
@@ -42,9 +43,9 @@ async def test_new_keys_are_seen_within_a_second_and_no_sooner(path: Path) -> No
     await keyring.start()
     secret, key = mint("studio", created=NOW)
     await write(path, key)
-    assert await keyring.find(secret) is None  # not looked again yet
+    assert await keyring.find(Credential(secret)) is None  # not looked again yet
     await clock.advance(1)
-    assert await keyring.find(secret) == key
+    assert await keyring.find(Credential(secret)) == key
     assert keyring.status() == {"live": 1, "known": 1, "last_error": None}
 
 
@@ -53,10 +54,10 @@ async def test_several_live_keys_of_a_team(path: Path) -> None:
     await write(path, *(key for _, key in made))
     keyring = Keyring(path, make_services())
     await keyring.start()
-    assert [await keyring.find(secret) for secret, _ in made] == [key for _, key in made]
-    assert await keyring.find(made[0][0] + "x") is None
-    assert await keyring.find(made[0][1].sha256) is None  # the hash is no key
-    assert await keyring.find(made[0][1].id) is None
+    assert [await keyring.find(Credential(secret)) for secret, _ in made] == [key for _, key in made]
+    assert await keyring.find(Credential(made[0][0] + "x")) is None
+    assert await keyring.find(Credential(made[0][1].sha256)) is None  # the hash is no key
+    assert await keyring.find(Credential(made[0][1].id)) is None
 
 
 async def test_a_broken_file_changes_nothing_and_is_said_once(path: Path) -> None:
@@ -70,28 +71,28 @@ async def test_a_broken_file_changes_nothing_and_is_said_once(path: Path) -> Non
         for content in (b"[[broken", b"[[broken"):
             await put(path, content)
             await clock.advance(1)
-            assert await keyring.find(secret) == key
+            assert await keyring.find(Credential(secret)) == key
     assert [(log["event"], log["log_level"], log["kept"]) for log in logs] == [("key_file_unreadable", "error", 1)]
     assert keyring.status()["last_error"]
 
     await asyncio.to_thread(path.unlink)
     with capture_logs() as logs:
         await clock.advance(1)
-        assert await keyring.find(secret) == key
+        assert await keyring.find(Credential(secret)) == key
     assert [(log["event"], log["log_level"]) for log in logs] == [("key_file_missing", "error")]
 
     await put(path, good)
     await clock.advance(1)
-    assert await keyring.find(secret) == key
+    assert await keyring.find(Credential(secret)) == key
     assert keyring.status()["last_error"] is None
 
     await put(path, b"")  # the way to refuse everybody
     await clock.advance(1)
-    assert await keyring.find(secret) is None
+    assert await keyring.find(Credential(secret)) is None
 
 
 async def test_bytes_that_are_no_text_are_just_unknown(path: Path) -> None:
     await write(path)
     keyring = Keyring(path, make_services())
     await keyring.start()
-    assert await keyring.find("weir_\udcff") is None
+    assert await keyring.find(Credential("weir_\udcff")) is None

@@ -1,5 +1,6 @@
 """What is remembered of verified tokens, and what ends it."""
 
+from plugins.auth.credential import Credential
 from tests.plugins.auth.provider import (
     ISSUER,
     JWKS_URL,
@@ -63,9 +64,9 @@ async def test_as_many_are_remembered_as_may_be_and_the_oldest_gives_way() -> No
     async with Gateway() as gateway:
         tokens = [gateway.token(email=f"{number}@example.com") for number in range(4097)]
         for token in tokens:
-            await gateway.auth._tokens.verify(token)
+            await gateway.auth._tokens.verify(Credential(token))
         assert await counted(gateway) == {"verified": 4097, "remembered": 4096}
-        recalled = [gateway.auth._tokens.recall(token) for token in tokens[:2]]
+        recalled = [gateway.auth._tokens.recall(Credential(token)) for token in tokens[:2]]
         assert [principal and principal.subject for principal in recalled] == [None, "1@example.com"]
 
 

@@ -19,10 +19,11 @@ import structlog
 
 from plugins.usage_log import ahead_file, recovery, slots, write_ahead
 from plugins.usage_log import journal as journal_file
+from plugins.usage_log.forms import Forms
 from plugins.usage_log.journal import Journal
 from plugins.usage_log.logger import render
 from plugins.usage_log.opening import opening_of
-from plugins.usage_log.record import Forms, record_of
+from plugins.usage_log.record import record_of
 from plugins.usage_log.slots import ROOM_BYTES, Kind
 from plugins.usage_log.write_ahead import WriteAhead
 from proxy import Attempt, AttemptRecord, Charge, Outcome, Pricing, Teams, UsageRecord

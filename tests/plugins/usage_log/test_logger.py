@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog import DropEvent
+from structlog.typing import EventDict, WrappedLogger
 
 from plugins.usage_log.logger import record_logger
 from plugins.usage_log.record import record_of
@@ -44,6 +46,26 @@ def test_a_line_is_the_record_as_json() -> None:
     record = msgspec.json.decode(line, type=UsageRecord)
     assert (record.id, record.team, record.usage) == ("x-1", "studio", Usage(input_tokens=3))
     assert record.labels == {"plan": "flex"}
+
+
+def test_a_processor_may_change_every_record_or_drop_it() -> None:
+    def add(_: WrappedLogger, verb: str, event: EventDict) -> EventDict:
+        assert verb == "write"
+        return {"record": msgspec.structs.replace(event["record"], labels={"site": "eu-1"})}
+
+    def drop(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        if event["record"].team == "nobody":
+            raise DropEvent
+        return event
+
+    exchange = make_exchange(team="studio")
+    record = record_of(exchange, exchange.started + 1, Teams())
+    lines = Kept()
+    logger = record_logger(lines, add, drop)
+    logger.write(record)
+    logger.write(msgspec.structs.replace(record, team="nobody"))
+    (line,) = lines
+    assert msgspec.json.decode(line, type=UsageRecord) == msgspec.structs.replace(record, labels={"site": "eu-1"})
 
 
 def test_a_newline_in_a_field_stays_inside_the_line() -> None:

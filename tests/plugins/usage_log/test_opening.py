@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plugins.usage_log.forms import Forms
 from plugins.usage_log.opening import from_brief, opening_of
-from plugins.usage_log.record import Forms, record_of
+from plugins.usage_log.record import record_of
 from plugins.usage_log.slots import Kind
 from proxy import (
     Attempt,

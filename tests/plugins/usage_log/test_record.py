@@ -2,16 +2,21 @@
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from plugins.usage_log.record import Forms, record_of
+from plugins.usage_log.forms import Forms
+from plugins.usage_log.record import record_of
 from proxy import (
     SCHEMA_VERSION,
     AttemptRecord,
     Exchange,
+    Headers,
     Intent,
     Operation,
     Outcome,
     Principal,
+    RequestHead,
     Team,
     Teams,
     Usage,
@@ -228,6 +233,36 @@ def test_a_form_is_one_callers_and_of_one_configuration() -> None:
     teams.replace({"studio": Team("studio", price_list="list")})
     exchange = make_exchange(team="studio")
     assert forms.find(exchange).fill(exchange, exchange.started).price_list == "list"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["/v1beta/models/m:generateContent", "/v1/models/m:generateContent?alt=sse", "/v1/x"]),
+            st.sampled_from([None, Principal("ada", "studio"), Principal("ada", "studio"), Principal("bob", "lab")]),
+            st.sampled_from(["POST", "PUT"]),
+            st.sampled_from([None, "m", "n"]),
+            st.booleans(),
+        ),
+        max_size=8,
+    )
+)
+def test_a_head_that_comes_again_has_the_form_that_it_would_be_found(
+    calls: list[tuple[str, Principal | None, str, str | None, bool]],
+) -> None:
+    """Whatever else it comes with: the fields alone are the same."""
+    teams = Teams({"studio": Team("studio", price_list="resale"), "lab": Team("lab")})
+    forms, operation, headers = Forms(teams), Operation("generateContent", generates=True), Headers(())
+    for target, principal, method, model, reloads in calls:
+        if reloads:
+            teams.replace({"studio": Team("studio", price_list="list"), "lab": Team("lab")})
+        exchange = make_exchange(operation=operation)
+        exchange.request = RequestHead(method, target, headers, "127.0.0.1")
+        exchange.principal = principal
+        exchange.intent_read = Intent(model=model)
+        form = forms.find(exchange)
+        assert form.fill(exchange, exchange.started) == record_of(exchange, exchange.started, teams)
+        assert forms.find(exchange) is form
 
 
 def test_what_comes_once_is_not_kept() -> None:

@@ -12,10 +12,11 @@ import structlog
 from structlog.testing import capture_logs
 
 from plugins.usage_log import recovery
+from plugins.usage_log.forms import Forms
 from plugins.usage_log.journal import Journal
 from plugins.usage_log.logger import render
 from plugins.usage_log.opening import opening_of
-from plugins.usage_log.record import Forms, record_of
+from plugins.usage_log.record import record_of
 from plugins.usage_log.slots import SLOT_BYTES, Kind
 from plugins.usage_log.write_ahead import WriteAhead
 from proxy import Attempt, AttemptRecord, Charge, Outcome, Prices, Pricing, Team, Teams, UsageRecord

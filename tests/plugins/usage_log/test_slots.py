@@ -4,7 +4,7 @@ import mmap
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from plugins.usage_log.slots import (
@@ -15,7 +15,6 @@ from plugins.usage_log.slots import (
     Kind,
     Slot,
     pack,
-    pack_whole,
     parts_of,
     pieces,
     read_back,
@@ -77,14 +76,26 @@ def test_the_live_byte_is_where_it_is_said_to_be() -> None:
 
 
 @given(st.integers(1, 1 << 40), st.sampled_from([Kind.OPENING, Kind.BRIEF, Kind.ENDED]), st.binary(max_size=ROOM_BYTES))
-def test_the_quick_way_packs_the_same_bytes(number: int, kind: Kind, line: bytes) -> None:
-    assert pack_whole(number, kind, line) == pack(number, kind, 0, 1, line)
+@example(1, Kind.ENDED, b"a" * 1000)
+@example(1, Kind.ENDED, b"a" * 1001)
+@example(1, Kind.ENDED, b"a" * 2000)
+@example(1, Kind.ENDED, b"a" * 2001)
+@example((1 << 32) + 5, Kind.BRIEF, b"a" * ROOM_BYTES)
+def test_the_quick_way_lays_the_same_bytes(number: int, kind: Kind, line: bytes) -> None:
+    with mmap.mmap(-1, 3 * mmap.PAGESIZE) as page:
+        page[:] = b"\x55" * len(page)
+        quick, slow = Slot(page, SLOT_BYTES), Slot(page, 0)
+        quick.lay_line(number, kind, line)
+        content = pack(number, kind, 0, 1, line)
+        slow.lay(content)
+        assert page[SLOT_BYTES : SLOT_BYTES + len(content)] == page[: len(content)] == content
+        assert page[2 * SLOT_BYTES :] == b"\x55" * SLOT_BYTES, "the next slot's"
 
 
 def test_a_slot_is_one_page_of_its_map() -> None:
     with mmap.mmap(-1, 3 * mmap.PAGESIZE) as page:
         slot = Slot(page, SLOT_BYTES)
-        slot.lay(pack_whole(7, Kind.ENDED, b"line"))
+        slot.lay_line(7, Kind.ENDED, b"line")
         assert list(read_back([page[SLOT_BYTES : 2 * SLOT_BYTES]])) == []
         slot.count()
         slot.touch()
