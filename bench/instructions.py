@@ -3,6 +3,7 @@
     python -m bench.instructions                          the gateway as `make wheel` left it, all five plugins
     python -m bench.instructions --target weir-usage      another of `python -m bench --list`
     python -m bench.instructions --weir ../other-tree     another tree's gateway
+    python -m bench.instructions --zipped                 answers gzipped and in chunks, as SDKs get them
 
 Counted by valgrind's callgrind (apt install valgrind), so that two runs differ by less than one in a hundred, on a
 busy machine too: what a change of the code has done, before a noisy clock can tell. It knows neither the kernel nor
@@ -15,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from bench import identity
 from bench.callgrind import Profile
 from bench.load import Caller, Line, connect
 from bench.machine import Cores, Process
-from bench.running import SMALL
+from bench.running import SMALL, ZIPPED
 from bench.stage import free_port
 from bench.targets import COMPILED, ROOT, Place, Target, all_targets
 
@@ -39,7 +40,7 @@ def main() -> None:
     asked = _arguments()
     target = next(target for target in all_targets() if target.name == asked.target)
     with tempfile.TemporaryDirectory(prefix="weir-instructions-") as name:
-        profile = uvloop.run(_measure(Path(name), target, asked.weir, asked.calls))
+        profile = uvloop.run(_measure(Path(name), target, asked.weir, asked.calls, ZIPPED if asked.zipped else SMALL))
     print(f"{target.label}: {profile.total // asked.calls:,} instructions a call\n")
     print(f"{'with all it calls':>17} {'own':>9} {'times':>6}  compiled function")
     ours = ((cost, name) for name, cost in profile.whole.items() if name.startswith(_OF_OURS))
@@ -54,13 +55,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--target", default="weir", choices=ours)
     parser.add_argument("--weir", type=Path, default=COMPILED, help="whose gateway is measured: this tree's, compiled")
     parser.add_argument("--calls", type=int, default=2000)
+    parser.add_argument("--zipped", action="store_true", help="answers come gzipped and in chunks")
     parser.add_argument("--most", type=int, default=60, help="functions shown")
     if shutil.which("valgrind") is None:
         parser.error("needs valgrind (on Debian: apt install valgrind)")
     return parser.parse_args()
 
 
-async def _measure(folder: Path, target: Target, weir: Path, calls: int) -> Profile:
+async def _measure(folder: Path, target: Target, weir: Path, calls: int, asked: str) -> Profile:
     token = identity.make(folder)
     upstream, dump = free_port(), folder / "profile"
     place = Place(
@@ -83,10 +85,11 @@ async def _measure(folder: Path, target: Target, weir: Path, calls: int) -> Prof
         _process(fake, folder / "upstream.log", {"PYTHONPATH": str(ROOT)}),
         _process([*valgrind, *command], folder / "log", {**environment, "PYTHONHASHSEED": "0"}) as gateway,
     ):
-        await _answering(caller, gateway)
-        await _drive(caller, _WARM_CALLS)
+        requests = caller.requests(asked)
+        await _answering(caller, requests, gateway)
+        await _drive(caller, requests, _WARM_CALLS)
         _control("--instr=on", gateway)
-        await _drive(caller, calls)
+        await _drive(caller, requests, calls)
         _control("--dump", gateway)
     with dump.with_suffix(".1").open() as lines:  # what is written at the end has the stop in it
         return Profile(lines)
@@ -101,11 +104,11 @@ async def _process(command: list[str], log: Path, environment: dict[str, str]) -
         await process.stop()
 
 
-async def _answering(caller: Caller, gateway: Process) -> None:
+async def _answering(caller: Caller, requests: Iterator[bytes], gateway: Process) -> None:
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         try:
-            await _drive(caller, _CALLERS)
+            await _drive(caller, requests, _CALLERS)
         except OSError as error:
             if not gateway.alive or time.monotonic() > deadline:
                 raise SystemExit(f"{error}; the gateway's log ends: {gateway.log.read_text()[-600:]}") from None
@@ -114,7 +117,7 @@ async def _answering(caller: Caller, gateway: Process) -> None:
             return
 
 
-async def _drive(caller: Caller, calls: int) -> None:
+async def _drive(caller: Caller, requests: Iterator[bytes], calls: int) -> None:
     """Raises OSError for a call that was not answered well."""
 
     async def one() -> None:
@@ -127,7 +130,6 @@ async def _drive(caller: Caller, calls: int) -> None:
         finally:
             line.transport.abort()
 
-    requests = caller.requests(SMALL)
     async with asyncio.timeout(_WAIT_SECONDS):
         await asyncio.gather(*(one() for _ in range(_CALLERS)))
 

@@ -75,6 +75,7 @@ SMALL: Sequence[Column] = (
     ("c=16", _plain("small.cpu.16")),
     ("**c=64** (best)", _with_best(_CALL)),
     ("of nginx's", _against(_CALL, "nginx")),
+    ("gzip, in chunks, c=64", _plain("small.cpu.zipped")),
     ("calls/s, c=64", _plain("small.rate.64")),
     ("added p50 µs, c=1", _added("small.p50.1")),
     ("p99 ms, c=64", _plain("small.p99.64", 1, 1e-3)),

@@ -11,6 +11,7 @@ from bench.machine import Process
 
 Figures = dict[str, float]
 SMALL = "/v1beta/models/gemini-2.5-flash:generateContent"
+ZIPPED = f"{SMALL}?bench=zipped-89"
 IMAGE = "/v1beta/models/gemini-3-pro-image:generateContent"
 STREAM = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse&bench=events-"
 FRAMINGS = ("length", "chunked", "gzip")

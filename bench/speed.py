@@ -9,31 +9,32 @@ import time
 from collections.abc import Iterable
 
 from bench.load import Events, Line, Pounded, connect, pound
-from bench.running import FRAMINGS, IMAGE, SMALL, STREAM, Figures, Running
+from bench.running import FRAMINGS, IMAGE, SMALL, STREAM, ZIPPED, Figures, Running
 
 _MEGABYTES = 20
 _STREAMS, _EVENTS, _GAP_MS = 64, 50, 20
 _FIRST_BYTES = 60  # streams of one event, one after the other
 
 
-async def _pound(on: Running, callers: int) -> tuple[Pounded, Figures]:
-    seen = await pound(on.caller.requests(SMALL), on.port, callers, on.seconds, on.spent)
+async def _pound(on: Running, callers: int, target: str = SMALL, how: str = "") -> tuple[Pounded, Figures]:
+    seen = await pound(on.caller.requests(target), on.port, callers, on.seconds, on.spent)
+    how = how or str(callers)
     return seen, {
-        f"small.cpu.{callers}": seen.spent / seen.calls * 1e6,
-        f"small.rate.{callers}": seen.calls / seen.seconds,
-        f"small.busy.{callers}": seen.spent / seen.seconds,
-        f"small.p50.{callers}": seen.share(0.5),
-        f"small.p99.{callers}": seen.share(0.99),
-        f"small.failed.{callers}": seen.failed,
+        f"small.cpu.{how}": seen.spent / seen.calls * 1e6,
+        f"small.rate.{how}": seen.calls / seen.seconds,
+        f"small.busy.{how}": seen.spent / seen.seconds,
+        f"small.p50.{how}": seen.share(0.5),
+        f"small.p99.{how}": seen.share(0.99),
+        f"small.failed.{how}": seen.failed,
     }
 
 
 async def small(on: Running) -> Figures:
-    """650 bytes up, 1.1 KB down: one caller, 16, 64."""
+    """650 bytes up, 1.1 KB down: one caller, 16, 64; and 64 who accept gzip."""
     figures: Figures = {}
     for callers in (1, 16, 64):
         figures |= (await _pound(on, callers))[1]
-    return figures
+    return figures | (await _pound(on, 64, ZIPPED, "zipped"))[1]
 
 
 async def busy(on: Running) -> Figures:

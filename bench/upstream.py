@@ -5,6 +5,7 @@
 The query says what comes back, so that models have their real names and are priced:
 
     ...                          1.1 KB with usageMetadata, one of 89: other text, counts, ids and times, as many bytes
+    ?bench=zipped-89             the same 89, gzipped and in chunks, as Google answers the SDKs, who ask for that
     ?bench=wait-SECONDS          the first of those, later
     ?bench=image-MB              so many MB with an image in it; `image-MB-chunked`, `image-MB-gzip`
     ?bench=events-N-MS           N events, MS apart; each carries @nanoseconds@ of when it was sent
@@ -100,6 +101,13 @@ def _answer(
     return _HEAD % (_JSON, b"Content-Length: %d" % len(body)) + body
 
 
+def _zipped(answer: bytes) -> bytes:
+    """An answer by length, as it is to who accepts gzip."""
+    head, _, body = answer.partition(b"\r\nContent-Length")
+    fields = b"\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + fields + chunked(gzip.compress(body.partition(b"\r\n\r\n")[2]))
+
+
 class Upstream:
     """What all connections share."""
 
@@ -107,6 +115,7 @@ class Upstream:
         answers = small_answers()
         self.same = answers[0]
         self.small = itertools.cycle(answers)
+        self.zipped = itertools.cycle([_zipped(answer) for answer in answers])
         self.jwks = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
             len(jwks),
             jwks,
@@ -161,7 +170,9 @@ class Connection(asyncio.Protocol):
             self._transport.write(next(upstream.small))
             return
         kind, amount, detail = asked[1], asked[2], (asked[3] or b"length").decode()
-        if kind == b"wait":
+        if kind == b"zipped":
+            self._transport.write(next(upstream.zipped))
+        elif kind == b"wait":
             self._loop.call_later(float(amount), self._transport.write, upstream.same)
         elif kind == b"image":
             self._pending = memoryview(image_answer(int(amount), detail))

@@ -1,5 +1,6 @@
 """The parts of `make bench` that decide what it says: framing, sums, goals, gate, table, picture. Nothing is timed."""
 
+import gzip
 import json
 import xml.etree.ElementTree as ElementTree
 from itertools import islice
@@ -18,7 +19,7 @@ from bench.phases import PHASES
 from bench.results import Measured, Results
 from bench.running import SMALL
 from bench.targets import Place, Target, all_targets
-from bench.upstream import small_answers
+from bench.upstream import _zipped, small_answers
 
 CALL = "small.cpu.64"
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -69,6 +70,8 @@ def test_no_two_prompts_and_no_two_answers_in_a_row_are_the_same() -> None:
     assert len({answer.partition(b"\r\n\r\n")[0] for answer in answers}) > 80
     assert len(set(answers)) == len({json.loads(answer.partition(b"\r\n\r\n")[2])["responseId"] for answer in answers})
     assert len({len(answer) for answer in answers}) == 1, "by its length the load knows a whole one"
+    head, _, body = _zipped(answers[7]).partition(b"\r\n\r\n")
+    assert gzip.decompress(dechunked(head + b"\r\n\r\n", body)) == answers[7].partition(b"\r\n\r\n")[2]
 
 
 # --- targets ---------------------------------------------------------------------------------------------------
