@@ -95,6 +95,16 @@ class _Gzip:
                 self._member = None
 
 
+def small_gzip(data: bytes, at_most: int) -> bytes | None:
+    """A whole gzip file of one member; None: it is none, goes on, or holds `at_most` bytes or more."""
+    member = isal_zlib.decompressobj(31)
+    try:
+        content: bytes = member.decompress(data, at_most)
+    except _ERRORS:
+        return None
+    return content if member.eof and not member.unused_data else None
+
+
 class _Deflate:
     """deflate, in zlib's wrapping or, as some senders have it, in none. RFC 9110, 8.4.1.2."""
 

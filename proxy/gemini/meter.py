@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, Protocol, final
 
 from proxy.gemini.framings import DIRECT_BYTES, Elements, Events, Framing, Lines, One, Read
-from proxy.gemini.inflate import BadCoding, Inflate
+from proxy.gemini.inflate import BadCoding, Inflate, small_gzip
 from proxy.gemini.inlined import Inlined
 from proxy.gemini.media_types import TEXT_TYPES, media_of
 from proxy.gemini.plain import read_plain
@@ -41,6 +41,7 @@ _INTERACTIONS: Final = frozenset({"interactions.get", "interactions.poll", "inte
 # What answers with one document in Google's own shape, by the path. On whose surface it is asked does not matter.
 _UNARY: Final = frozenset({"generateContent", "embedContent", "batchEmbedContents"})
 _NATIVE: Final = frozenset({"gemini", "vertex"})
+_GZIP: Final = "gzip"  # in which Google answers whoever accepts it
 
 _FINAL: Final = UsageState.FINAL
 _PARTIAL: Final = UsageState.PARTIAL
@@ -193,12 +194,13 @@ class _Unary(Meter):
     Nearly all come small and in one piece: that is kept as it is, and read at once when it is known to be all.
     """
 
-    __slots__ = ("_operation", "_whole")
+    __slots__ = ("_is_zipped", "_operation", "_whole")
 
-    def __init__(self, operation: Operation, tier: str | None) -> None:
+    def __init__(self, operation: Operation, tier: str | None, *, is_zipped: bool) -> None:
         super().__init__(None, _document, tier=tier)
         self._operation: Operation | None = operation  # None: it is read the long way
         self._whole: bytes | None = None
+        self._is_zipped = is_zipped
 
     def feed(self, data: bytes) -> None:
         if self._operation is not None:
@@ -206,12 +208,15 @@ class _Unary(Meter):
                 self._whole = data
                 return
             self._read_on(self._operation)
-        self._feed(data)
+        super().feed(data)
 
     def finish(self, complete: bool) -> tuple[Usage | None, UsageState]:
         operation = self._operation
         if operation is not None:
-            answer = None if self._whole is None else read_plain(self._whole)
+            whole = self._whole
+            if whole is not None and self._is_zipped:
+                whole = small_gzip(whole, DIRECT_BYTES)
+            answer = None if whole is None else read_plain(whole)
             if answer is not None:
                 usage = answer.usage(self._tier)
                 return usage, _NONE if usage is None else _FINAL if complete else _PARTIAL
@@ -222,8 +227,10 @@ class _Unary(Meter):
         """The long way, from the beginning."""
         self._operation = None
         self._reading = Reading(operation)
+        if self._is_zipped:
+            self._inflate = Inflate(_GZIP)
         if self._whole is not None:
-            self._feed(self._whole)
+            super().feed(self._whole)
             self._whole = None
 
 
@@ -238,8 +245,10 @@ def meter_for(operation: Operation, head: ResponseHead, target: str = "") -> Met
     coding = _text(headers.value(b"content-encoding"))
     tier = _text(headers.value(b"x-gemini-service-tier"))
     name = operation.name
-    if media.is_text and not coding and head.status < 300 and name in _UNARY and operation.api in _NATIVE:
-        return _Unary(operation, tier)
+    is_zipped = coding == _GZIP
+    is_unary = name in _UNARY and operation.api in _NATIVE
+    if is_unary and (is_zipped or not coding) and media.is_text and head.status < 300:
+        return _Unary(operation, tier, is_zipped=is_zipped)
     known = media.is_text
     reading: _Read
     frame: _Framer

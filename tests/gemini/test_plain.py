@@ -3,6 +3,7 @@
 An empty `promptFeedback` means nothing and is never plain: with it, any document is read the long way.
 """
 
+import gzip
 import json
 from typing import Any
 
@@ -83,6 +84,26 @@ def test_an_answer_says_the_same_either_way(document: Document, operation: Any, 
     expected = metered(operation, head(JSON), long, complete=complete)
     assert metered(operation, head(JSON), short, complete=complete) == expected
     assert metered(operation, head(JSON), short, sizes=[100], complete=complete) == expected
+    zipped = gzip.compress(short)
+    assert metered(operation, head(JSON, content_encoding="gzip"), zipped, complete=complete) == expected
+    assert metered(operation, head(JSON, content_encoding="gzip"), zipped, sizes=[30], complete=complete) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.one_of(chunks, odd_documents()), st.data())
+def test_what_is_no_whole_gzip_file_is_read_as_far_as_it_goes(document: Document, data: st.DataObject) -> None:
+    plain = json.dumps(document).encode()
+    zipped = gzip.compress(plain)
+    cut = zipped[: data.draw(st.integers(0, len(zipped) - 1))]
+    at = data.draw(st.integers(0, len(zipped) - 1))
+    spoilt = zipped[:at] + bytes([zipped[at] ^ 0x41]) + zipped[at + 1 :]
+    half = len(plain) // 2
+    two_members = gzip.compress(plain[:half]) + gzip.compress(plain[half:])
+    for sent in (cut, spoilt, two_members, zipped + b"\0" * 8, zipped + b"no gzip"):
+        # By its old name it is read the long way.
+        expected = metered(GENERATE, head(JSON, content_encoding="x-gzip"), sent)
+        assert metered(GENERATE, head(JSON, content_encoding="gzip"), sent) == expected
+    assert metered(GENERATE, head(JSON, content_encoding="gzip"), two_members) == metered(GENERATE, head(JSON), plain)
 
 
 @settings(max_examples=200, deadline=None)
