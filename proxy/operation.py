@@ -3,6 +3,7 @@
 `gemini/paths.py` makes the one, `gemini/intent.py` the other; plugins and the engine decide by them.
 """
 
+from collections.abc import Sequence
 from typing import Final, final
 
 
@@ -73,16 +74,13 @@ class Operation:
         return isinstance(other, Operation) and self._facts() == other._facts()
 
     def __hash__(self) -> int:
-        return hash(self._facts())
+        return hash(tuple(self._facts()))
 
     def __repr__(self) -> str:
-        return f"Operation{self._facts()}"
+        return f"Operation({_shown(_OPERATION, self._facts())})"
 
-    def _facts(self) -> tuple[object, ...]:
-        return (
-            *(self.name, self.api, self.model, self.model_in_body, self.streams, self.generates, self.account_bound),
-            *(self.location, self.billed_by_body),
-        )
+    def _facts(self) -> list[object]:
+        return [getattr(self, name) for name in _OPERATION]
 
 
 UNKNOWN: Final = Operation("unknown")
@@ -152,14 +150,24 @@ class Intent:
         return isinstance(other, Intent) and self._facts() == other._facts()
 
     def __hash__(self) -> int:
-        return hash(self._facts())
+        return hash(tuple(self._facts()))
 
     def __repr__(self) -> str:
-        return f"Intent{self._facts()}"
+        return f"Intent({_shown(_INTENT, self._facts())})"
 
-    def _facts(self) -> tuple[object, ...]:
-        return (
-            *(self.model, self.stream, self.input_tokens, self.input_images, self.max_output_tokens),
-            *(self.candidate_count, self.thinking_budget, self.wants_images, self.image_size, self.image_count),
-            *(self.video_seconds, self.video_resolution, self.service_tier),
-        )
+    def _facts(self) -> list[object]:
+        return [getattr(self, name) for name in _INTENT]
+
+
+# Compiled, a class keeps no __slots__.
+_OPERATION: Final = [
+    *("name", "api", "model", "model_in_body", "streams", "generates", "account_bound", "location", "billed_by_body")
+]
+_INTENT: Final = [
+    *("model", "stream", "input_tokens", "input_images", "max_output_tokens", "candidate_count", "thinking_budget"),
+    *("wants_images", "image_size", "image_count", "video_seconds", "video_resolution", "service_tier"),
+]
+
+
+def _shown(names: Sequence[str], facts: list[object]) -> str:
+    return ", ".join([f"{name}={fact!r}" for name, fact in zip(names, facts, strict=True)])

@@ -1,4 +1,4 @@
-"""Finds the one credential of a request: a pure function of its head.
+"""Finds the one credential of a request. `find` is a function of its head; `recognise` notes there what it found.
 
 SDKs send it in one of three places, gemini-cli in two at once (Gemini fact 2.1): the same value twice is
 one credential. Two different values are refused: "first wins" would let the proxy and whoever stands

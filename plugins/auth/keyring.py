@@ -50,7 +50,8 @@ class Keyring:
         """The key, live or not, or None.
 
         Constant-time by construction: what is compared is the SHA-256 of the caller's text, so that the
-        time a comparison takes tells of hashes, which nobody can steer towards the stored ones.
+        time a comparison takes tells of hashes, which nobody can steer towards the stored ones. (A credential that is
+        known from its connection's last head was compared with that caller's own.)
         """
         return self._by_hash.get(credential.digest)
 

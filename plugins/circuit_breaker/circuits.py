@@ -42,7 +42,7 @@ class Circuits:
         kept: by endpoint's name and model.
     """
 
-    __slots__ = ("_any", "_clock", "_failures", "_log", "_most_open_seconds", "_open_seconds", "kept")
+    __slots__ = ("_clock", "_failures", "_has_any", "_log", "_most_open_seconds", "_open_seconds", "kept")
 
     def __init__(self, services: Services, *, failures: int, open_seconds: float, most_open_seconds: float) -> None:
         """Open after that many failures in a row; twice as long after each failed probe, up to the most."""
@@ -52,11 +52,11 @@ class Circuits:
         self._open_seconds = open_seconds
         self._most_open_seconds = most_open_seconds
         self.kept: LRUCache[tuple[str, str | None], Circuit] = LRUCache(_MAX_CIRCUITS)
-        self._any = False  # kept: at hand, for its length is asked of Python's own code
+        self._has_any = False  # whether `kept` holds one: to ask it for its length is a call of Python
 
     async def guard(self, attempt: Attempt, call_next: AttemptNext) -> ResponseHead:
         """Make the attempt if it may be made, and learn from how it ends."""
-        probes = self._admit(attempt) if self._any else _NONE
+        probes = self._admit(attempt) if self._has_any else _NONE
         try:
             head = await call_next(attempt)
         except EndpointFailed as failure:
@@ -64,7 +64,7 @@ class Circuits:
                 self._failed(attempt, None, probes, cause=failure.reason)
             raise
         else:
-            if head.status >= 400 or self._any:
+            if head.status >= 400 or self._has_any:
                 self._judge(attempt, head, probes)
             return head
         finally:
@@ -93,7 +93,7 @@ class Circuits:
 
     def _drop(self, endpoint: Endpoint, model: str | None) -> None:
         del self.kept[endpoint.name, model]
-        self._any = len(self.kept) > 0
+        self._has_any = len(self.kept) > 0
 
     def _admit(self, attempt: Attempt) -> list[Circuit]:
         """The circuits that this attempt is the probe of. Raises EndpointFailed where it may not be made."""
@@ -145,7 +145,7 @@ class Circuits:
                 return  # of the endpoint as a reload has made it: this failure is not its
             circuit = Circuit(endpoint, model, attempt.exchange.started)
             self.kept[endpoint.name, model] = circuit
-            self._any = True
+            self._has_any = True
         if circuit.open_seconds and circuit not in probes:
             return  # begun before it opened; from then on only the probe counts
         circuit.failures += 1

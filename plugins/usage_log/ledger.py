@@ -16,7 +16,7 @@ from plugins.usage_log.opening import opening_of
 from plugins.usage_log.record import Form
 from plugins.usage_log.write_ahead import WriteAhead
 from plugins.usage_log.writer import Writer
-from proxy import Attempt, Clock, Exchange, ExchangeNext, Prices, Services
+from proxy import Attempt, Clock, Exchange, ExchangeNext, Prices, Services, put_charge
 
 
 @final
@@ -74,9 +74,9 @@ class Ledger:
                 del self._opened[exchange.id]
             if form is None or not form.fits(exchange):
                 form = self._forms.find(exchange)
-            record = form.end(exchange, self._clock.monotonic() if ended is None else ended)
+            record = form.fill(exchange, self._clock.monotonic() if ended is None else ended)
             charge = exchange.charge = charge_of(record, self._prices, self._log)
-            form.put_charge(record, charge)
+            put_charge(record, charge)
             self._records.write(record)
         finally:
             self._ahead.leave()

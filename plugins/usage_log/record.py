@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from plugins.usage_log.texts import labels_of, model_of, path_of, rfc3339, to_ms
 from proxy import (
-    Charge,
     Endpoint,
     Exchange,
     Operation,
@@ -22,7 +21,6 @@ from proxy import (
     UsageRecord,
     UsageState,
     hide_credentials,
-    put_charge,
 )
 
 BYTES_PER_TEXT_TOKEN: Final = 4
@@ -66,48 +64,6 @@ def record_of(exchange: Exchange, now_monotonic: float, teams: Teams) -> UsageRe
 
 
 @final
-class _Ending:
-    """How the last exchange of a form ended: the next one mostly ends so too.
-
-    Attributes:
-        record: one that says it, and what charge followed.
-    """
-
-    __slots__ = ("charge", "endpoint", "outcome", "record", "status", "usage_state")
-
-    def __init__(self, exchange: Exchange, record: UsageRecord) -> None:
-        self.endpoint: Final = exchange.endpoint
-        self.outcome: Final = exchange.outcome
-        self.status: Final = exchange.status
-        self.usage_state: Final = exchange.usage_state
-        self.record: Final = record
-        self.charge: Charge | None = None
-
-    def is_alike(self, exchange: Exchange) -> bool:
-        return (
-            self.endpoint is exchange.endpoint
-            and self.outcome is exchange.outcome
-            and self.usage_state is exchange.usage_state
-            and self.status == exchange.status
-        )
-
-
-def _priced_alike(one: Charge, other: Charge) -> bool:
-    """But for the amounts."""
-    return (
-        one.pricing is other.pricing
-        and one.tier == other.tier
-        and one.image_size == other.image_size
-        and (one.cost_text is None) == (other.cost_text is None)
-        and one.cost_currency == other.cost_currency
-        and (one.price_text is None) == (other.price_text is None)
-        and one.price_currency == other.price_currency
-        and one.price_list == other.price_list
-        and one.prices == other.prices
-    )
-
-
-@final
 class Form:
     """Who calls what, and by which prices: settled before anything is sent.
 
@@ -120,7 +76,6 @@ class Form:
     __slots__ = (
         "_blank",
         "_is_model_in_path",
-        "_last",
         "_lineage",
         "_method",
         "_model",
@@ -162,7 +117,6 @@ class Form:
         self.text = b""
         self.endpoint: Endpoint | None = None
         self.place = b""
-        self._last: _Ending | None = None
 
     def fits(self, exchange: Exchange) -> bool:
         """Whether it is the exchange's still, or of one with the same path and principal."""
@@ -194,52 +148,22 @@ class Form:
 
     def fill(self, exchange: Exchange, now_monotonic: float) -> UsageRecord:
         """The record of one of its exchanges, without its charge."""
-        return self._fill(self._ended_as(exchange), exchange, now_monotonic)
-
-    def end(self, exchange: Exchange, now_monotonic: float) -> UsageRecord:
-        """As `fill`, of one that has ended; `put_charge` must follow: what the last one's charge said is in it."""
-        last = self._last
-        if last is None or not last.is_alike(exchange):
-            last = self._last = _Ending(exchange, self._ended_as(exchange))
-        return self._fill(last.record, exchange, now_monotonic)
-
-    def put_charge(self, record: UsageRecord, charge: Charge) -> None:
-        """Write the charge into the record that `end` made last."""
-        last = self._last
-        assert last is not None, "it has ended"
-        if last.charge is not None and _priced_alike(last.charge, charge):
-            record.cost = charge.cost_text
-            record.price = charge.price_text
-            record.charges = charge.lines
-        else:
-            put_charge(record, charge)
-            base, last.charge = last.record, charge
-            put_charge(base, charge)
-            base.cost = base.price = None  # whatever comes, no other exchange's
-            base.charges = ()
-
-    def _ended_as(self, exchange: Exchange) -> UsageRecord:
-        endpoint = exchange.endpoint
-        return replace(
-            self._blank,
-            endpoint=None if endpoint is None else endpoint.name,
-            region=None if endpoint is None else endpoint.region,
-            outcome=exchange.outcome,
-            status=exchange.status,
-            usage_state=exchange.usage_state,
-        )
-
-    def _fill(self, ended: UsageRecord, exchange: Exchange, now_monotonic: float) -> UsageRecord:
-        first_byte, intent, size_bytes = exchange.first_byte, exchange.intent_read, exchange.request_bytes
+        endpoint, first_byte, intent = exchange.endpoint, exchange.first_byte, exchange.intent_read
+        size_bytes = exchange.request_bytes
         record = replace(
-            ended,
+            self._blank,
             time=rfc3339(exchange.received_at),
             id=exchange.id,
+            endpoint=None if endpoint is None else endpoint.name,
+            region=None if endpoint is None else endpoint.region,
             attempts=exchange.attempts,
+            outcome=exchange.outcome,
+            status=exchange.status,
             first_byte_ms=None if first_byte is None else to_ms(first_byte - exchange.started),
             total_ms=to_ms(now_monotonic - exchange.started),
             request_bytes=size_bytes,
             response_bytes=exchange.response_bytes,
+            usage_state=exchange.usage_state,
             usage=exchange.usage,
             labels=labels_of(exchange.labels),
         )

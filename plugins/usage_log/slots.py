@@ -56,7 +56,7 @@ class Slot:
     Its offsets are kept as the objects that a map takes.
 
     Attributes:
-        is_opening: the line is, and counts, by this slot's live byte.
+        is_opening: what the line is; it counts by this slot's live byte.
         more: the other slots of a long one.
         replaced: where lines begin that count until this one is on the disk.
     """
