@@ -71,10 +71,9 @@ class Headers:
         return [value.decode("utf-8", "surrogateescape") for key, value in self.raw if key.lower() == wanted]
 
     def with_values(self, places: list[int], values: list[bytes]) -> "Headers":
-        """The same, with its notes, but for the values of the fields at `places`, whose names come once."""
+        """The same for another owner, but for the values of the fields at `places`, whose names come once."""
         raw = self.raw.copy()
         headers = Headers(raw)
-        headers._notes = self._notes
         first = self._first
         if first is not None:
             headers._first = first = first.copy()
@@ -84,6 +83,10 @@ class Headers:
             if first is not None:
                 first[fold(name)] = value
         return headers
+
+    def share_notes(self, other: "Headers") -> None:
+        """What is noted at one of the two is found at both."""
+        self._notes = other.notes
 
 
 _folds: Final[dict[str, bytes]] = {}

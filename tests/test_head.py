@@ -40,9 +40,11 @@ def test_another_value_changes_nothing_else(fields: list[tuple[bytes, bytes]], i
     assert (before.raw[-1], before.get("content-length")) == ((b"Content-Length", b"5"), "5")
 
 
-def test_notes_go_on_to_the_same_fields_with_another_length_and_to_no_others() -> None:
+def test_notes_are_shared_where_that_is_said_and_nowhere_else() -> None:
     before = Headers([(b"Content-Length", b"5")])
-    assert before.notes == {}
-    before.notes["who"] = "me"
-    assert before.with_values([0], [b"17"]).notes == {"who": "me"}
+    after = before.with_values([0], [b"17"])
+    after.share_notes(before)
+    after.notes["who"] = "me"
+    assert before.notes == {"who": "me"}
+    assert before.with_values([0], [b"17"]).notes == {}
     assert Headers(before.raw).notes == {}

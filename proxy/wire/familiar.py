@@ -41,6 +41,7 @@ class FamiliarHead:
     """See the module. Of a request that keeps its connection and whose body, if any, has a declared length.
 
     Attributes:
+        method, target, version: of all of them; `mould` is their form.
         headers: those of the last one.
         length: that it declared.
         meaning: once it was found.
@@ -66,7 +67,9 @@ class FamiliarHead:
         end = mould.fit(data)
         if end and mould.changed:
             self.length = mould.length
-            self.headers = self.headers.with_values(mould.gaps, mould.values)
+            before = self.headers
+            self.headers = before.with_values(mould.gaps, mould.values)
+            self.headers.share_notes(before)
             if mould.varied:
                 self.kept = KeptHead()  # another: requests that have this one may be under way
         return end

@@ -6,7 +6,7 @@ connection keeps the last of its own that llhttp has read. Nearly always such a 
 
 from typing import Final, final
 
-from proxy.head import ResponseHead
+from proxy.head import Headers, ResponseHead
 from proxy.wire.answer_head import AnswerHead
 from proxy.wire.mould import Mould, mould_of
 
@@ -19,24 +19,28 @@ class FamiliarAnswer:
         said: what the last one says.
     """
 
-    __slots__ = ("_as_it_came", "_mould", "said")
+    __slots__ = ("_as_it_came", "_headers", "_mould", "said")
 
     def __init__(self, said: AnswerHead, mould: Mould) -> None:
         """Use `learned`."""
         head = said.head
         self._mould: Final = mould
+        self._headers: Final = Headers(head.headers.raw.copy())  # nobody else has them
+        self._headers.first  # noqa: B018  # made once for all
         self._as_it_came: Final = _goes_on_unchanged(head, mould.head)
         self.said = self._anew(head)
 
     def end_in(self, data: bytes) -> int:
-        """Where it ends in `data` if that begins with it, 0 if not. `said` is then of this one."""
+        """Where it ends in `data` if that begins with it, 0 if not. `said` is then of this one, and of nobody else.
+
+        The endpoint's next answer may be another caller's: what somebody makes of this one's head is not for that.
+        """
         mould = self._mould
         end = mould.fit(data)
-        if end and mould.changed:
+        if end:
             head = self.said.head
-            self.said = self._anew(
-                ResponseHead(head.status, head.reason, head.headers.with_values(mould.gaps, mould.values))
-            )
+            headers = self._headers.with_values(mould.gaps, mould.values)
+            self.said = self._anew(ResponseHead(head.status, head.reason, headers))
         return end
 
     def _anew(self, head: ResponseHead) -> AnswerHead:
@@ -56,7 +60,7 @@ def learned(data: bytes, said: AnswerHead, before: FamiliarAnswer | None, longes
         return None  # a field was of one hop, or other heads came before it
     mould, fields = None, raw
     if before is not None and status == before.said.head.status and head.reason == before.said.head.reason:
-        mould, fields = before._mould, before.said.head.headers.raw
+        mould, fields = before._mould, before._headers.raw
     mould = mould_of(data, raw, mould, fields, fixed=frozenset(), longest=longest)
     return None if mould is None or mould.length is None else FamiliarAnswer(said, mould)
 

@@ -27,7 +27,7 @@ class Mould:
         gaps: the places, among the fields, of the values that may be others. Their names come once.
         values: of the last head that fitted, one for each gap.
         length: that it declared; None where its form has none.
-        changed: what `fit` saw last was not the very bytes of the one before.
+        changed: what `fit` looked at last was not the very bytes of the one before.
         varied: and not in Content-Length alone.
         head: all of it.
     """
@@ -60,7 +60,7 @@ class Mould:
         self._longest: Final = longest
 
     def fit(self, data: bytes) -> int:
-        """Where the head ends in `data` if that begins with one of this form; 0 if not, and then nothing is changed."""
+        """Where the head ends in `data` if that begins with one of this form; 0 if not, and then it is as it was."""
         end = len(self.head)
         self.changed = data[:end] != self.head
         if not self.changed:

@@ -255,3 +255,16 @@ async def test_a_caller_that_wants_no_more_is_told_so(tmp_path: Path, monkeypatc
     assert [b"\r\nConnection: close\r\n" in head for head in heads] == [False, False, True]
     assert of_old.startswith(b"HTTP/1.0 200 OK\r\n")
     assert body == b"hi"
+
+
+def test_each_answer_has_a_head_of_its_own() -> None:
+    reader = AnswerReader(Line(), MOST)
+    reads = [HEAD % (1, 17, 2) + b"ok", HEAD % (1, 17, 2) + b"ok", HEAD % (1, 17, 2) + b"ok", HEAD % (2, 8, 2) + b"ok"]
+    for read in reads:
+        came_of(reader, [read])
+        assert reader.said is not None
+        headers = reader.said.head.headers
+        assert headers.notes == {}
+        assert len(headers.raw) == 5
+        headers.notes["of"] = "one caller"
+        headers.raw.append((b"X-Team", b"one"))

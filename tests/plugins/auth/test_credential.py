@@ -100,7 +100,8 @@ def test_a_head_like_the_one_before_shows_what_it_would_if_it_were_looked_throug
         again = RequestHead("POST", data.draw(TARGETS), headers, "127.0.0.1")
         assert recognise(again) == find(again)
         place, value = data.draw(st.integers(0, len(names))), data.draw(VALUES)
-        headers = headers.with_values([place], [value])
+        before, headers = headers, headers.with_values([place], [value])
+        headers.share_notes(before)
 
 
 def test_it_is_the_same_credential_and_its_hash_is_made_once() -> None:
@@ -108,7 +109,9 @@ def test_it_is_the_same_credential_and_its_hash_is_made_once() -> None:
     first = recognise(RequestHead("POST", PATH, headers, "127.0.0.1"))
     assert isinstance(first, Credential)
     assert first.digest == hashlib.sha256(b"a.b.c").hexdigest()
-    for again in (headers, headers.with_values([1], [b"17"])):
+    longer = headers.with_values([1], [b"17"])
+    longer.share_notes(headers)
+    for again in (headers, longer):
         credential = recognise(RequestHead("POST", PATH, again, "127.0.0.1"))
         assert credential is first
     other = recognise(RequestHead("POST", PATH, Headers(headers.raw), "127.0.0.1"))  # of another connection
