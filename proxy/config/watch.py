@@ -11,12 +11,24 @@ from pathlib import Path
 
 from watchfiles import awatch
 
+# Between two looks at files of which nothing was heard: a watch takes a while to begin, and some mounts never tell.
+_LOOK_MS = 2000
+
 
 async def changes(files: Sequence[Path], stop: asyncio.Event) -> AsyncIterator[None]:
     """One item for each burst of changes that left a file different from what it was. One may be still to come."""
     seen = await asyncio.to_thread(_fingerprints, files)
     folders = await asyncio.to_thread(_folders, files)
-    async for _ in awatch(*folders, stop_event=stop, recursive=False, debounce=200, step=50):
+    heard = awatch(
+        *folders,
+        stop_event=stop,
+        recursive=False,
+        debounce=200,
+        step=50,
+        rust_timeout=_LOOK_MS,
+        yield_on_timeout=True,
+    )
+    async for _ in heard:
         now = await asyncio.to_thread(_fingerprints, files)
         if not now.items() <= seen.items():
             seen |= now

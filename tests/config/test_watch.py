@@ -1,8 +1,12 @@
 """The routes file and its companions, watched: a companion that is nowhere must not end the watch of the others."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+from proxy.config import watch
 from proxy.config.watch import changes
 
 
@@ -20,3 +24,19 @@ async def test_a_file_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
         await seen
         stop.set()
         assert [change async for change in watched] in ([], [None])
+
+
+async def test_a_change_while_the_watch_begins_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, stop, folders = tmp_path / "cert.pem", asyncio.Event(), watch._folders
+    file.write_text("old")
+
+    def meanwhile(files: Sequence[Path]) -> set[Path]:
+        file.write_text("new")
+        return folders(files)
+
+    monkeypatch.setattr(watch, "_folders", meanwhile)
+    watched = aiter(changes([file], stop))
+    async with asyncio.timeout(60):
+        await anext(watched)
+        stop.set()
+        assert [change async for change in watched] == []
