@@ -175,6 +175,18 @@ class SlowReader(Line):
 _LineT = TypeVar("_LineT", bound=Line)
 
 
+async def connected(port: int) -> socket.socket:
+    """A new connection to the proxy, bare."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 async def connect(port: int, make: Callable[[], _LineT]) -> _LineT:
     """A new connection to the proxy; that of a slow reader has little room."""
     sock = socket.socket()
@@ -273,13 +285,20 @@ async def _until(load: _Load, calls: int, seconds: float, at_most: float) -> Non
 async def pound(
     requests: Iterator[bytes], port: int, callers: int, seconds: float, spent: Callable[[], float]
 ) -> Pounded:
-    """`callers` connections with a call under way each, for so long; `spent` is asked at both ends.
+    """As `pound_on`, with so many new connections."""
+    return await pound_on([await connected(port) for _ in range(callers)], requests, seconds, spent)
+
+
+async def pound_on(
+    sockets: Sequence[socket.socket], requests: Iterator[bytes], seconds: float, spent: Callable[[], float]
+) -> Pounded:
+    """A call under way on each, for so long; `spent` is asked at both ends. Closes them.
 
     Longer where that is too short for some calls of each: what was begun before and what is not ended must not count.
     """
     loop = asyncio.get_running_loop()
-    load = _Load(requests)
-    lines = [(await loop.create_connection(lambda: _Pounder(load), "127.0.0.1", port))[0] for _ in range(callers)]
+    load, callers = _Load(requests), len(sockets)
+    lines = [(await loop.create_connection(lambda: _Pounder(load), sock=sock))[0] for sock in sockets]
     await _until(load, 2 * callers, _WARM_SECONDS, 10 * seconds)
     load.microseconds.clear()
     spent_before, began = spent(), time.perf_counter()

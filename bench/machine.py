@@ -190,6 +190,26 @@ def allow_descriptors(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
 
 
+def holders(port: int, pids: Iterable[int]) -> dict[int, int]:
+    """Which of these processes holds the connection from each port of 127.0.0.1 to this one."""
+    sockets = {}
+    for line in _read("/proc/net/tcp").splitlines()[1:]:
+        fields = line.split()
+        here, there = (int(address.rpartition(":")[2], 16) for address in fields[1:3])
+        if here == port and there:  # it listens with no other side
+            sockets[f"socket:[{fields[9]}]"] = there
+    found = {}
+    for pid in pids:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                held = os.readlink(f"/proc/{pid}/fd/{name}")
+            except FileNotFoundError:  # closed meanwhile
+                continue
+            if held in sockets:
+                found[sockets[held]] = pid
+    return found
+
+
 def describe() -> str:
     """For the report: what it ran on."""
     model = re.search(r"model name\s*:\s*(.*)", _read("/proc/cpuinfo"))

@@ -17,7 +17,9 @@ _LOSSES = ("failed", "broken", "lost")  # in a figure's name: each is one too ma
 METHOD = """\
 - The proxy has a core for itself; the fake upstream and the load share another. All is loopback, HTTP/1.1, one worker.
 - Two workers are compared with one by calls a second: one, its 64 callers and the upstream have one core and no other;
-  two, 128 callers and the upstream have two.
+  two, 64 callers of each and the upstream have two, the callers sharing that of one worker, the upstream that of the
+  other. Which worker takes a connection is a race, and here the load's core decides it: so many are made that each has
+  64, and the rest is closed.
 - The figure is the **processor time of the proxy's own processes** (the scheduler's count, all threads), divided by
   what came through. A slow client or a busy neighbour lowers a rate; they hardly touch that.
 - No call is the last one again: callers go through 97 prompts of 13 lengths, the upstream through 89 answers of other
@@ -163,9 +165,11 @@ def workers(results: Results) -> str:
     one, two = results.median("weir-one", "workers.rate"), results.median("weir-two", "workers.rate")
     if value is None or share is None:
         return ""
+    taken = results.median("weir-two", "workers.accepted") or 0
     return (
         f"Two workers on two cores carry {_number(two)} calls a second, {value:.2f} times the {_number(one)} that one "
-        f"carries on one core, callers and upstream included; one of the two did {share:.0%} of the work."
+        f"carries on one core, callers and upstream included, and callers spread evenly; one of the two did "
+        f"{share:.0%} of the work. Left to the race for it, one would have taken {taken:.0%} of the connections."
     )
 
 

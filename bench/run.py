@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -97,7 +97,7 @@ class Run:
         measured = self.results.targets[target.name]
         began, known = time.perf_counter(), len(measured.failures)
         found: dict[str, float] = {"noise": machine.noise(self._cores.proxy(target.workers))}
-        others = self._cores.proxy(target.workers) if setting.together else self._cores.load
+        others = self._cores.proxy(target.workers) if setting.together else [*self._cores.load]
         try:
             self._move(others)
             async with self._running(target, tls=setting.tls) as on:
@@ -119,10 +119,10 @@ class Run:
         seconds = time.perf_counter() - began
         print(f"{said}: {target.name} {seconds:.0f} s{told}, noise {found['noise']:.2f}{failures}", flush=True)
 
-    def _move(self, cores: Iterable[int]) -> None:
-        """The load, which we are, and the upstream."""
-        for pid in (os.getpid(), *self._fake.pids):
-            machine.pin(pid, cores)
+    def _move(self, cores: Sequence[int]) -> None:
+        """The load, which we are, to the first, and the upstream to the last: left free, they gather on one of two."""
+        for pid, core in ((os.getpid(), cores[0]), *((pid, cores[-1]) for pid in self._fake.pids)):
+            machine.pin(pid, {core})
 
     @asynccontextmanager
     async def _running(self, target: Target, *, tls: bool) -> AsyncIterator[Running]:

@@ -4,15 +4,19 @@
 """
 
 import asyncio
+import socket
 import statistics
 import time
 from collections.abc import Iterable
 
-from bench.load import Events, Line, Pounded, connect, pound
+from bench import machine
+from bench.load import Events, Line, Pounded, connect, connected, pound, pound_on
 from bench.running import FRAMINGS, IMAGE, SMALL, STREAM, ZIPPED, Figures, Running
 
 _MEGABYTES = 20
 _STREAMS, _EVENTS, _GAP_MS = 64, 50, 20
+_ACCEPT_SECONDS = 0.1
+_MOST_BATCHES = 60  # of connections, until each worker has its share
 _FIRST_BYTES = 60  # streams of one event, one after the other
 
 
@@ -43,17 +47,43 @@ async def busy(on: Running) -> Figures:
 
 
 async def workers(on: Running) -> Figures:
-    """The same with 64 callers for each worker: how many are carried, and how evenly the workers shared them."""
+    """The same with 64 callers of each worker: how many are carried, and how evenly the workers shared them."""
     process = on.proxy()
+    sockets, share = await _evenly(on, 64)
     before = process.shares([0.0] * len(process.pids))
-    seen, _ = await _pound(on, 64 * on.workers)
+    seen = await pound_on(sockets, on.caller.requests(SMALL), on.seconds, on.spent)
     spent = process.shares(before)
     return {
         "workers.rate": seen.calls / seen.seconds,
         "workers.cpu": seen.spent / seen.calls * 1e6,
         "workers.share": max(spent) / sum(spent),
+        "workers.accepted": share,
         "workers.failed": seen.failed,
     }
+
+
+async def _evenly(on: Running, each: int) -> tuple[list[socket.socket], float]:
+    """So many connections of each worker; and how many of all it took the one that takes the most.
+
+    Which worker takes a connection is a race that the load itself decides here, by the core it runs on.
+    """
+    pids = on.proxy().pids[-on.workers :]
+    by_pid: dict[int, list[socket.socket]] = {pid: [] for pid in pids}
+    for _ in range(_MOST_BATCHES):
+        made = [await connected(on.port) for _ in range(each)]
+        await asyncio.sleep(_ACCEPT_SECONDS)
+        held = machine.holders(on.port, pids)
+        for sock in made:
+            by_pid[held[sock.getsockname()[1]]].append(sock)
+        if min(map(len, by_pid.values())) >= each:
+            break
+    else:
+        raise TimeoutError("one worker takes hardly any connection")
+    share = max(map(len, by_pid.values())) / sum(map(len, by_pid.values()))
+    for sockets in by_pid.values():
+        while len(sockets) > each:
+            sockets.pop().close()
+    return [sock for sockets in by_pid.values() for sock in sockets], share
 
 
 async def events(on: Running) -> Figures:

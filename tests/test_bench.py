@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import socket
 import xml.etree.ElementTree as ElementTree
 from itertools import islice
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import gate, goals, picture, report, results
+from bench import gate, goals, machine, picture, report, results
 from bench.__main__ import renew
 from bench.callgrind import Profile
 from bench.http1 import Body, chunked, dechunked
@@ -72,6 +74,15 @@ def test_no_two_prompts_and_no_two_answers_in_a_row_are_the_same() -> None:
     assert len({len(answer) for answer in answers}) == 1, "by its length the load knows a whole one"
     head, _, body = _zipped(answers[7]).partition(b"\r\n\r\n")
     assert gzip.decompress(dechunked(head + b"\r\n\r\n", body)) == answers[7].partition(b"\r\n\r\n")[2]
+
+
+def test_who_holds_a_connection_is_known() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as caller:
+            assert machine.holders(port, [os.getpid()]) == {}
+            with server.accept()[0]:
+                assert machine.holders(port, [os.getpid()]) == {caller.getsockname()[1]: os.getpid()}
 
 
 # --- targets ---------------------------------------------------------------------------------------------------
@@ -152,11 +163,12 @@ def test_verdicts_say_holds_or_by_how_much_it_misses() -> None:
 def test_two_workers_are_compared_by_what_they_carry() -> None:
     found = run(
         weir_one={"workers.rate": [14_000.0, 15_000.0, 10_000.0]},
-        weir_two={"workers.rate": [27_300.0], "workers.share": [0.52]},
+        weir_two={"workers.rate": [27_300.0], "workers.share": [0.52], "workers.accepted": [0.8]},
     )
     assert goals.scaling(found) == pytest.approx(1.95)
     assert "carry 27,300 calls a second, 1.95 times the 14,000" in report.workers(found)
     assert "one of the two did 52% of the work" in report.workers(found)
+    assert "taken 80% of the connections" in report.workers(found)
     assert report.workers(run(weir={CALL: [57.0]})) == ""
 
 
