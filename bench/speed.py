@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterable
 
 from bench import machine
-from bench.load import Events, Line, Pounded, connect, connected, pound, pound_on
+from bench.load import Events, Line, connect, connected
+from bench.pound import Pounded, pound, pound_on
 from bench.running import FRAMINGS, IMAGE, SMALL, STREAM, ZIPPED, Figures, Running
 
 _MEGABYTES = 20

@@ -21,7 +21,7 @@ from proxy.workers import Place
 from tests.sdk.gateway import WEIR
 from tests.support.certificate import write_pair
 from tests.support.load import CALL, Load, quick
-from tests.support.raw import RawUpstream, Script, raw_upstream, request_bytes
+from tests.support.raw import STREAM_BEGINS, STREAM_ENDS, Script, in_two, raw_upstream, request_bytes
 
 PATIENCE_SECONDS = 60.0
 VARIABLES = {"WEIR_TEST_KEY": "endpoint-key", "WEIR_TEST_SEAL": "s" * 32}
@@ -173,15 +173,7 @@ async def test_a_rolling_restart_loses_nothing(tmp_path: Path) -> None:
 
 async def test_an_end_waits_for_open_streams_and_lets_nobody_in(tmp_path: Path) -> None:
     go_on = asyncio.Event()
-
-    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await upstream.read(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
-        await go_on.wait()
-        writer.write(b"4\r\nlast\r\n0\r\n\r\n")
-        await writer.drain()
-
-    async with fleet(tmp_path, script) as gateway:
+    async with fleet(tmp_path, in_two(STREAM_BEGINS, go_on, STREAM_ENDS)) as gateway:
         streams = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(6)]
         for reader, writer in streams:
             writer.write(request_bytes(target=CALL, close=False))

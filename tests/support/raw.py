@@ -86,6 +86,24 @@ def answers(*parts: bytes) -> Script:
     return script
 
 
+def in_two(first: bytes, go_on: asyncio.Event, rest: bytes) -> Script:
+    """Read one request, answer the first half, and the rest when it may go on; hang up."""
+
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upstream.read(reader)
+        writer.write(first)
+        await go_on.wait()
+        writer.write(rest)
+        await writer.drain()
+
+    return script
+
+
+# A stream that has begun, and how it ends.
+STREAM_BEGINS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"
+STREAM_ENDS = b"4\r\nlast\r\n0\r\n\r\n"
+
+
 async def send_bytes(host: str, port: int, data: bytes) -> bytes:
     """Send these bytes; all that comes back until the gateway hangs up."""
     reader, writer = await asyncio.open_connection(host, port)

@@ -11,7 +11,16 @@ import pytest
 from proxy import Outcome
 from proxy.wire.door import LAST_CALL_SECONDS, bind
 from tests.support.gateway import Gateway, gateway, routes
-from tests.support.raw import RawUpstream, Script, raw_upstream, read_message, request_bytes
+from tests.support.raw import (
+    STREAM_BEGINS,
+    STREAM_ENDS,
+    RawUpstream,
+    Script,
+    in_two,
+    raw_upstream,
+    read_message,
+    request_bytes,
+)
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -175,14 +184,7 @@ async def test_an_answer_that_began_before_the_end_does_not_hold_it_up_when_it_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = asyncio.Event()
-
-    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await upstream.read(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
-        await go_on.wait()
-        writer.write(b"4\r\nlast\r\n0\r\n\r\n")
-
-    async with raw_upstream(script) as upstream, asyncio.timeout(60):
+    async with raw_upstream(in_two(STREAM_BEGINS, go_on, STREAM_ENDS)) as upstream, asyncio.timeout(60):
         async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
             reader, writer = await asyncio.open_connection(weir.host, weir.port)
             writer.write(request_bytes(close=False))
