@@ -5,54 +5,31 @@ wire opens connections to them. None of these facts changes.
 """
 
 from ipaddress import ip_address
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
+from proxy.fact import Fact
 from proxy.units import Secret
 
 
-@final
-class ApiKey:
+class ApiKey(NamedTuple):
     """An AI Studio key, or a Vertex express key."""
 
-    __slots__ = ("secret",)
-
-    def __init__(self, secret: Secret) -> None:
-        self.secret: Final = secret
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ApiKey) and self.secret == other.secret
-
-    def __hash__(self) -> int:
-        return hash(self.secret)
-
-    def __repr__(self) -> str:
-        return f"ApiKey({self.secret!r})"  # which hides itself
+    secret: Secret
 
 
-@final
-class GoogleAccount:
+class GoogleAccount(NamedTuple):
     """An OAuth access token got by google-auth: `default` (ADC) or a service account's JSON file."""
 
-    __slots__ = ("source",)
-
-    def __init__(self, source: str) -> None:
-        self.source: Final = source
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, GoogleAccount) and self.source == other.source
-
-    def __hash__(self) -> int:
-        return hash(self.source)
-
-    def __repr__(self) -> str:
-        return f"GoogleAccount({self.source!r})"
+    source: str
 
 
 Credential = ApiKey | GoogleAccount
 
+_ENDPOINT: Final = ("name", "url", "region", "priority", "weight", "credential")
+
 
 @final
-class Endpoint:
+class Endpoint(Fact):
     """A base URL, its region and the credential we put in. The only source of an upstream's host.
 
     Attributes:
@@ -78,17 +55,8 @@ class Endpoint:
         self.weight: Final = weight
         self.credential: Final = credential
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Endpoint) and self._facts() == other._facts()
-
-    def __hash__(self) -> int:
-        return hash(self._facts())
-
-    def __repr__(self) -> str:
-        return f"Endpoint{self._facts()}"
-
-    def _facts(self) -> tuple[object, ...]:
-        return self.name, self.url, self.region, self.priority, self.weight, self.credential
+    def names(self) -> tuple[str, ...]:
+        return _ENDPOINT
 
 
 def is_loopback(host: str) -> bool:

@@ -3,12 +3,21 @@
 `gemini/paths.py` makes the one, `gemini/intent.py` the other; plugins and the engine decide by them.
 """
 
-from collections.abc import Sequence
 from typing import Final, final
+
+from proxy.fact import Fact
+
+_OPERATION: Final = (
+    *("name", "api", "model", "model_in_body", "streams", "generates", "account_bound", "location", "billed_by_body"),
+)
+_INTENT: Final = (
+    *("model", "stream", "input_tokens", "input_images", "max_output_tokens", "candidate_count", "thinking_budget"),
+    *("wants_images", "image_size", "image_count", "video_seconds", "video_resolution", "service_tier"),
+)
 
 
 @final
-class Operation:
+class Operation(Fact):
     """What a method and path mean to Gemini; made by `gemini/paths.py`. A fact: it does not change.
 
     Attributes:
@@ -70,24 +79,15 @@ class Operation:
             billed_by_body=self.billed_by_body,
         )
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Operation) and self._facts() == other._facts()
-
-    def __hash__(self) -> int:
-        return hash(tuple(self._facts()))
-
-    def __repr__(self) -> str:
-        return f"Operation({_shown(_OPERATION, self._facts())})"
-
-    def _facts(self) -> list[object]:
-        return [getattr(self, name) for name in _OPERATION]
+    def names(self) -> tuple[str, ...]:
+        return _OPERATION
 
 
 UNKNOWN: Final = Operation("unknown")
 
 
 @final
-class Intent:
+class Intent(Fact):
     """What a request asks for, read from path and body by `gemini/intent.py`. None: not said. A fact, too.
 
     Attributes:
@@ -146,28 +146,5 @@ class Intent:
         self.video_resolution: Final = video_resolution
         self.service_tier: Final = service_tier
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Intent) and self._facts() == other._facts()
-
-    def __hash__(self) -> int:
-        return hash(tuple(self._facts()))
-
-    def __repr__(self) -> str:
-        return f"Intent({_shown(_INTENT, self._facts())})"
-
-    def _facts(self) -> list[object]:
-        return [getattr(self, name) for name in _INTENT]
-
-
-# Compiled, a class keeps no __slots__.
-_OPERATION: Final = [
-    *("name", "api", "model", "model_in_body", "streams", "generates", "account_bound", "location", "billed_by_body")
-]
-_INTENT: Final = [
-    *("model", "stream", "input_tokens", "input_images", "max_output_tokens", "candidate_count", "thinking_budget"),
-    *("wants_images", "image_size", "image_count", "video_seconds", "video_resolution", "service_tier"),
-]
-
-
-def _shown(names: Sequence[str], facts: list[object]) -> str:
-    return ", ".join([f"{name}={fact!r}" for name, fact in zip(names, facts, strict=True)])
+    def names(self) -> tuple[str, ...]:
+        return _INTENT

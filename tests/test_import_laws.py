@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CONTRACT = {
-    *("endpoint", "exchange", "head", "operation", "plugin", "price", "principal", "record", "refusal", "scrub"),
-    *("store", "team", "teams", "units", "usage"),
+    *("endpoint", "exchange", "fact", "head", "operation", "plugin", "price", "principal", "record", "refusal"),
+    *("scrub", "store", "team", "teams", "units", "usage"),
 }
 ROOMS = {"engine", "gemini", "wire", "config", "stores", "cli", "simulator"}
 
