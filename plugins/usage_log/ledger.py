@@ -9,7 +9,8 @@ from typing import final
 
 from structlog.typing import FilteringBoundLogger
 
-from plugins.usage_log.charging import charge_of
+from plugins.usage_log.charging import charge_of, usual_charge
+from plugins.usage_log.ending import ending_of, is_ordinary
 from plugins.usage_log.forms import Forms
 from plugins.usage_log.logger import RecordLogger
 from plugins.usage_log.opening import opening_of
@@ -27,6 +28,7 @@ class Ledger:
         self._ahead = ahead
         self._writer = writer
         self._records = records
+        self._takes_lines: bool = records.takes_lines
         self._clock: Clock = services.clock
         self._prices: Prices = services.prices
         self._log: FilteringBoundLogger = services.log
@@ -74,9 +76,28 @@ class Ledger:
                 del self._opened[exchange.id]
             if form is None or not form.fits(exchange):
                 form = self._forms.find(exchange)
-            record = form.fill(exchange, self._clock.monotonic() if ended is None else ended)
-            charge = exchange.charge = charge_of(record, self._prices, self._log)
-            put_charge(record, charge)
-            self._records.write(record)
+            if ended is None:
+                ended = self._clock.monotonic()
+            if not (self._takes_lines and self._write_line(form, exchange, ended)):
+                self._write_record(form, exchange, ended)
         finally:
             self._ahead.leave()
+
+    def _write_line(self, form: Form, exchange: Exchange, ended: float) -> bool:
+        """False: it is no ordinary one."""
+        usage = exchange.usage
+        if usage is None or not is_ordinary(form, exchange):
+            return False
+        charge = usual_charge(form, usage, self._prices, self._log)
+        line = None if charge is None else ending_of(form, exchange, ended, charge)
+        if line is None:
+            return False
+        exchange.charge = charge
+        self._records.write_line(exchange.id, line)
+        return True
+
+    def _write_record(self, form: Form, exchange: Exchange, ended: float) -> None:
+        record = form.fill(exchange, ended)
+        charge = exchange.charge = charge_of(record, self._prices, self._log)
+        put_charge(record, charge)
+        self._records.write(record)

@@ -28,7 +28,12 @@ class Lines(Protocol):
 
 
 class RecordLogger(structlog.BoundLoggerBase):
-    """structlog's machinery with one verb. It does not block, and does not fail for what a record holds."""
+    """structlog's machinery with two verbs. It does not block, and does not fail for what a record holds."""
+
+    @property
+    def takes_lines(self) -> bool:
+        """There is no processor that must see a record before it is rendered."""
+        return not self._processors
 
     def write(self, record: UsageRecord) -> None:
         # As `_proxy_to_logger` has it, for this one verb and without a context: nothing is looked up by name or copied.
@@ -42,6 +47,10 @@ class RecordLogger(structlog.BoundLoggerBase):
                 return
             record = event["record"]
         lines.write(record.id, line_of(record))
+
+    def write_line(self, id: str, line: bytes) -> None:
+        """A record that was rendered already, as it would have been here; not where a processor waits for it."""
+        self._logger.write(id, line)
 
 
 def record_logger(lines: Lines, *processors: Processor) -> RecordLogger:
