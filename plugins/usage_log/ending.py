@@ -19,7 +19,6 @@ _FINAL: Final = UsageState.FINAL
 _fields: Final = msgspec.structs.astuple
 
 _BEGIN: Final = f'{{"schema":{SCHEMA_VERSION},"time":"'
-_END: Final = b',"labels":{}}\n'
 
 
 def is_ordinary(form: Form, exchange: Exchange) -> bool:
@@ -58,16 +57,16 @@ def ending_of(form: Form, exchange: Exchange, now_monotonic: float, charge: Char
     sums = form.sums
     if sums is None or not sums.fit(charge):
         sums = form.sums = Sums(charge)
-    head = (
+    try:
+        usage, lines = encode(exchange.usage).decode(), encode(charge.lines).decode()
+    except UnicodeEncodeError:  # an answer's word that UTF-8 cannot carry
+        return None
+    return (
         f'{_BEGIN}{rfc3339(exchange.received_at)}","id":"{exchange.id}",{form.who},{form.place(endpoint).ending}'
         f'{ms_text(began_ms)},"ended_ms":{ms_text(ended_ms)},"status":{number(answered)},"error":null,"sent":true}}],'
         f'"outcome":"completed","status":{number(status)},"reason":null,'
         f'"first_byte_ms":{ms_text(to_ms(first_byte - started))},"total_ms":{ms_text(to_ms(now_monotonic - started))},'
         f'"request_bytes":{number(exchange.request_bytes)},"response_bytes":{number(exchange.response_bytes)},'
-        '"usage_state":"final","usage":'
-    )
-    bill = f',"estimate":null,"asked_image_size":null,"once":null,{sums.before}{cost}{sums.between}{price}{sums.after}'
-    try:
-        return b"".join((head.encode(), encode(exchange.usage), bill.encode(), encode(charge.lines), _END))
-    except UnicodeEncodeError:  # an answer's word that UTF-8 cannot carry
-        return None
+        f'"usage_state":"final","usage":{usage},"estimate":null,"asked_image_size":null,"once":null,'
+        f'{sums.before}{cost}{sums.between}{price}{sums.after}{lines},"labels":{{}}}}\n'
+    ).encode()

@@ -1,7 +1,8 @@
 """What the usage log does for an exchange: lets it in, opens a line of it before each attempt, closes it at its end.
 
 `UsageLog` is the plugin around it. An exchange is let in while its end can be written down for sure. Its opening stands
-in the write-ahead file, where its record takes that one's place; the writer takes it on from there.
+in the write-ahead file, where its record takes that one's place; the writer takes it on from there. An ordinary end has
+no record but its line.
 """
 
 from collections.abc import Awaitable, Callable
@@ -28,7 +29,7 @@ class Ledger:
         self._ahead = ahead
         self._writer = writer
         self._records = records
-        self._takes_lines: bool = records.takes_lines
+        self._may_skip: bool = records.is_bare
         self._clock: Clock = services.clock
         self._prices: Prices = services.prices
         self._log: FilteringBoundLogger = services.log
@@ -78,7 +79,7 @@ class Ledger:
                 form = self._forms.find(exchange)
             if ended is None:
                 ended = self._clock.monotonic()
-            if not (self._takes_lines and self._write_line(form, exchange, ended)):
+            if not (self._may_skip and self._write_line(form, exchange, ended)):
                 self._write_record(form, exchange, ended)
         finally:
             self._ahead.leave()
@@ -93,7 +94,7 @@ class Ledger:
         if line is None:
             return False
         exchange.charge = charge
-        self._records.write_line(exchange.id, line)
+        self._writer.write(exchange.id, line)
         return True
 
     def _write_record(self, form: Form, exchange: Exchange, ended: float) -> None:

@@ -2,7 +2,8 @@
 
 The ledger writes records to it; the wrapped logger is the `Writer`, which takes finished lines. To add to every
 record, give `record_logger` a processor. Nothing here does I/O: a record is rendered at once, so that nobody changes
-it later. An opening is no record yet: it goes past structlog.
+it later. An opening is no record yet, and an ordinary `ending` none any more: they go past structlog, the latter where
+no processor waits for records.
 """
 
 from typing import Any, Final, Protocol
@@ -28,11 +29,11 @@ class Lines(Protocol):
 
 
 class RecordLogger(structlog.BoundLoggerBase):
-    """structlog's machinery with two verbs. It does not block, and does not fail for what a record holds."""
+    """structlog's machinery with one verb. It does not block, and does not fail for what a record holds."""
 
     @property
-    def takes_lines(self) -> bool:
-        """There is no processor that must see a record before it is rendered."""
+    def is_bare(self) -> bool:
+        """No processor waits to see a record: nothing is missed where its line was made without one."""
         return not self._processors
 
     def write(self, record: UsageRecord) -> None:
@@ -47,10 +48,6 @@ class RecordLogger(structlog.BoundLoggerBase):
                 return
             record = event["record"]
         lines.write(record.id, line_of(record))
-
-    def write_line(self, id: str, line: bytes) -> None:
-        """A record that was rendered already, as it would have been here; not where a processor waits for it."""
-        self._logger.write(id, line)
 
 
 def record_logger(lines: Lines, *processors: Processor) -> RecordLogger:

@@ -94,20 +94,21 @@ class TextTerms:
         outputs: dict[str, int]
         model: str | None
         tier: str | None
-        facts: tuple[Any, ...] = _fields(usage)
-        input_tokens, cached, tool, output_tokens, thoughts, _, inputs, _, _, outputs = facts[:10]
-        images, seconds, _, searches, _, tier, model, _ = facts[10:]
+        facts: tuple[Any, ...] = _fields(usage)  # tokens, tokens by modality, and all else
+        given, cached, tool, output, thought, _, inputs, _, _, outputs, images, film, _, searches, _, tier, model, _ = (
+            facts
+        )
         pages = self._book.pages
         if pages is not self._pages or model != self._model or tier != self._tier:
             self._look_up(pages, usage, model, tier)
-        if pages is None or not self._is_text or cached or tool or images or seconds or searches:
+        if pages is None or not self._is_text or cached or tool or images or film or searches:
             return None
-        if input_tokens > pages.long_context_tokens or not (_is_text(inputs) and _is_text(outputs)):
+        if given > pages.long_context_tokens or not (_is_text(inputs) and _is_text(outputs)):
             return None
         bill = Bill()
-        bill.add(self._input, input_tokens)
-        bill.add(self._output, output_tokens)
-        bill.add(self._thoughts, thoughts)
+        bill.add(self._input, given)
+        bill.add(self._output, output)
+        bill.add(self._thoughts, thought)
         if not (bill.known and bill.lines):
             return None
         return pages.charged(self._record.price_list, bill, self._name, self._served)
