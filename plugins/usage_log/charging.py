@@ -19,16 +19,12 @@ def charge_of(record: UsageRecord, prices: Prices, log: FilteringBoundLogger) ->
         return Charge(pricing=Pricing.UNPRICED, price_list=record.price_list)
 
 
-def usual_charge(form: Form, usage: Usage, prices: Prices, log: FilteringBoundLogger) -> Charge | None:
-    """As `charge_of`, of what is as usual; None where its record must tell, or a fault of ours keeps from asking."""
-    try:
-        terms = form.terms
-        if terms is None:
-            terms = form.terms = prices.terms(form.blank)
-        return terms.charge(usage)
-    except Exception:
-        log.exception("usage log: the usual prices could not be told", model=form.blank.model)
-        return None
+def usual_charge(form: Form, usage: Usage, prices: Prices) -> Charge | None:
+    """As `charge_of`, of what is as usual; None where its record must tell."""
+    terms = form.terms
+    if terms is None:
+        terms = form.terms = prices.terms(form.blank)
+    return terms.charge(usage)
 
 
 def charge_into(record: UsageRecord, prices: Prices, log: FilteringBoundLogger) -> None:

@@ -89,8 +89,14 @@ class Ledger:
         usage = exchange.usage
         if usage is None or not is_ordinary(form, exchange):
             return False
-        charge = usual_charge(form, usage, self._prices, self._log)
-        line = None if charge is None else ending_of(form, exchange, ended, charge)
+        try:
+            charge = usual_charge(form, usage, self._prices)
+            line = None if charge is None else ending_of(form, exchange, ended, charge)
+        except (
+            Exception
+        ):  # a fault of ours, or of a plugin that put there what does not belong: its record takes anything
+            self._log.exception("usage log: no line could be made, but of the whole record", record=exchange.id)
+            return False
         if line is None:
             return False
         exchange.charge = charge

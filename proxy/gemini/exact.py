@@ -53,4 +53,4 @@ def text_of(units: int, decimals: int) -> str:
     if not decimals:
         return digits
     whole = len(digits) - decimals
-    return f"{digits[:whole]}.{digits[whole:]}" if whole > 0 else f"{_SMALL[-whole]}{digits}"
+    return f"{digits[:whole]}.{digits[whole:]}" if whole > 0 else _SMALL[-whole] + digits
