@@ -11,7 +11,7 @@ import msgspec
 
 from plugins.usage_log.parts import Sums, encode
 from plugins.usage_log.record import Form
-from plugins.usage_log.texts import ms_text, number, rfc3339, to_ms
+from plugins.usage_log.texts import number, rfc3339, tenths, to_ms
 from proxy import SCHEMA_VERSION, Charge, Exchange, Outcome, UsageState
 
 _COMPLETED: Final = Outcome.COMPLETED
@@ -54,6 +54,10 @@ def ending_of(form: Form, exchange: Exchange, now_monotonic: float, charge: Char
         return None
     if name != endpoint.name or region != endpoint.region:
         return None
+    began, ended = tenths(began_ms), tenths(ended_ms)
+    first, total = tenths(to_ms(first_byte - started)), tenths(to_ms(now_monotonic - started))
+    if began < 0 or ended < 0 or first < 0 or total < 0:
+        return None
     sums = form.sums
     if sums is None or not sums.fit(charge):
         sums = form.sums = Sums(charge)
@@ -63,9 +67,10 @@ def ending_of(form: Form, exchange: Exchange, now_monotonic: float, charge: Char
         return None
     return (
         f'{_BEGIN}{rfc3339(exchange.received_at)}","id":"{exchange.id}",{form.who},{form.place(endpoint).ending}'
-        f'{ms_text(began_ms)},"ended_ms":{ms_text(ended_ms)},"status":{number(answered)},"error":null,"sent":true}}],'
-        f'"outcome":"completed","status":{number(status)},"reason":null,'
-        f'"first_byte_ms":{ms_text(to_ms(first_byte - started))},"total_ms":{ms_text(to_ms(now_monotonic - started))},'
+        f'{number(began // 10)}.{number(began % 10)},"ended_ms":{number(ended // 10)}.{number(ended % 10)},'
+        f'"status":{number(answered)},"error":null,"sent":true}}],"outcome":"completed","status":{number(status)},'
+        f'"reason":null,"first_byte_ms":{number(first // 10)}.{number(first % 10)},'
+        f'"total_ms":{number(total // 10)}.{number(total % 10)},'
         f'"request_bytes":{number(exchange.request_bytes)},"response_bytes":{number(exchange.response_bytes)},'
         f'"usage_state":"final","usage":{usage},"estimate":null,"asked_image_size":null,"once":null,'
         f'{sums.before}{cost}{sums.between}{price}{sums.after}{lines},"labels":{{}}}}\n'

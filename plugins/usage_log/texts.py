@@ -9,8 +9,6 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final, final
 
-import msgspec
-
 # A query that a client escaped by mistake (`%3Fkey=…`), or began with `&`, is a query all the same: Google's
 # paths hold neither, and keys were seen in both.
 _QUERY_BEGINS: Final = re.compile(r"&|%3[Ff]|%26")
@@ -22,8 +20,7 @@ _LONGEST_LABEL: Final = 256
 _CUT: Final = "…"
 
 _NUMBERS: Final[list[str]] = [str(number) for number in range(1000)]
-_TENTHS: Final[list[str]] = [f".{number}" for number in range(10)]
-_LONGEST_MS: Final = 1e12  # that is written as it is told here: 30 years
+_LONGEST_MS: Final = 1e12  # 30 years; much more is written with an exponent
 
 _MILLISECONDS: Final = tuple(f".{number:03d}Z" for number in range(1000))
 
@@ -61,13 +58,13 @@ def number(value: int) -> str:
     return _NUMBERS[value] if 0 <= value < 1000 else str(value)
 
 
-def ms_text(milliseconds: float) -> str:
-    """As JSON has it, whatever it is; what `to_ms` gives in a tenth of the time."""
+def tenths(milliseconds: float) -> int:
+    """As whole tenths, where it is some: `to_ms` gives nothing else. -1: it is none, or too long to be written so."""
     if 0.0 <= milliseconds < _LONGEST_MS:
-        tenths = int(milliseconds * 10 + 0.5)
-        if tenths / 10 == milliseconds:
-            return number(tenths // 10) + _TENTHS[tenths % 10]
-    return msgspec.json.encode(milliseconds).decode()
+        found = int(milliseconds * 10 + 0.5)
+        if found / 10 == milliseconds:
+            return found
+    return -1
 
 
 def path_of(target: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugins.usage_log.texts import ms_text, number, rfc3339, to_ms
+from plugins.usage_log.texts import number, rfc3339, tenths, to_ms
 
 
 @given(st.lists(st.integers(0, 4_000_000_000_000), min_size=1, max_size=5))
@@ -37,8 +37,15 @@ lengths = st.one_of(
 
 
 @given(lengths.filter(lambda ms: str(ms) != "-0.0"))  # no clock of ours tells such a length
-def test_a_length_is_written_as_json_has_it(ms: float) -> None:
-    assert ms_text(ms) == msgspec.json.encode(ms).decode()
+def test_tenths_are_written_as_json_has_them(ms: float) -> None:
+    found = tenths(ms)
+    if found >= 0:
+        assert f"{found // 10}.{found % 10}" == msgspec.json.encode(ms).decode()
+
+
+@given(st.floats(0, 1e6))
+def test_what_is_rounded_is_whole_tenths(seconds: float) -> None:
+    assert tenths(to_ms(seconds)) == round(to_ms(seconds) * 10)
 
 
 @given(st.one_of(st.integers(), st.integers(-2, 1001)))
