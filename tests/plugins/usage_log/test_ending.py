@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from structlog.typing import EventDict, WrappedLogger
 
 from plugins.usage_log import UsageLog
 from plugins.usage_log.charging import charge_of, usual_charge
 from plugins.usage_log.ending import ending_of, is_ordinary
 from plugins.usage_log.forms import Forms
-from plugins.usage_log.logger import line_of
+from plugins.usage_log.ledger import Ledger
+from plugins.usage_log.logger import line_of, record_logger
 from proxy import (
     AttemptRecord,
     Charge,
@@ -291,6 +293,25 @@ async def test_a_line_goes_to_the_file_as_it_is(tmp_path: Path) -> None:
     (file,) = (tmp_path / "usage").glob("*.jsonl")
     expected, line = by_its_record(Forms(Teams()), exchange, exchange.started + 1.25)
     assert (file.read_bytes(), exchange.charge) == (line, expected)
+
+
+async def test_a_processor_sees_the_record_of_an_ordinary_end_too(tmp_path: Path) -> None:
+    def note(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return {"record": msgspec.structs.replace(event["record"], labels={"site": "eu-1"})}
+
+    async def end(exchange: Exchange) -> None:
+        assert exchange.usage is not None
+
+    services = make_services(prices=BOOK, state=tmp_path)
+    plugin = UsageLog(UsageLog.Config(), services)
+    records = record_logger(plugin._writer, note)
+    plugin._ledger = Ledger(plugin._ahead, plugin._writer, records, services)
+    await plugin.start()
+    await plugin.around_exchange(ordinary(), end)
+    await plugin.stop()
+
+    (file,) = (tmp_path / "usage").glob("*.jsonl")
+    assert msgspec.json.decode(file.read_bytes(), type=UsageRecord).labels == {"site": "eu-1"}
 
 
 def test_an_endpoint_of_the_same_name_is_not_the_one_before() -> None:
