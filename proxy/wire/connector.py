@@ -38,7 +38,7 @@ class Connection(Frugal, ResponseHandler):
         if unasked:
             self.abort()
         elif self.transport is not None and self.transport.is_closing():
-            # For a bad chunk. Under TLS a close waits half a minute for the other side's, and the reader with it.
+            # For a bad chunk: a close would wait for the peer to take what is unsent, and the reader with it.
             self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -105,4 +105,7 @@ class Connector(aiohttp.TCPConnector):
             if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError | TimeoutError):
                 raise aiohttp.ClientConnectorError(req.connection_key, error) from error  # what the handshake met
             raise
-        return tls, protocol
+        else:
+            return tls, protocol
+        finally:
+            del made, protocol, wire  # an error keeps this frame

@@ -18,11 +18,14 @@ from proxy.wire.inflow import READ_BYTES
 from proxy.wire.intake import Intake
 
 _SIP_BYTES: Final = READ_BYTES  # OpenSSL keeps as much memory as it was ever given at once
+_UNSENT_SECONDS: Final = 30.0  # after a close, for the peer to take what is unsent; as long as the loops' own TLS waits
 
 
 @final
 class Tls(asyncio.BufferedProtocol):
     """See the module.
+
+    A peer that asks for a new handshake, as TLS 1.2 lets it, is refused: what is written would have to wait for it.
 
     Args:
         protocol: is told once the handshake is done. Its buffer is as large as `intake.decrypted`.
@@ -36,12 +39,14 @@ class Tls(asyncio.BufferedProtocol):
         "_context",
         "_fault",
         "_going",
+        "_last",
+        "_loop",
         "_made",
         "_open",
         "_over",
+        "_paused",
         "_protocol",
         "_session",
-        "_unsent",
         "_wire",
     )
 
@@ -53,18 +58,21 @@ class Tls(asyncio.BufferedProtocol):
         intake: Intake,
         made: "asyncio.Future[None]",
     ) -> None:
+        context.options |= ssl.OP_NO_RENEGOTIATION
         self._protocol = protocol
         self._context = context
         self._buffer = intake.encrypted
         self._made = made
-        self._coming = ssl.MemoryBIO()
-        self._going = ssl.MemoryBIO()
+        self._loop = made.get_loop()
+        self._coming: Any = ssl.MemoryBIO()
+        self._going: Any = ssl.MemoryBIO()
         self._session: Any = context.wrap_bio(self._coming, self._going, server_hostname=host)
         self._open = False  # the protocol knows of us
-        self._unsent: list[bytes] = []  # for a moment; or until the peer has done its part of a new handshake (TLS 1.2)
-        self._over = False  # by a goodbye or a fault
+        self._over = False  # nothing more comes, by a goodbye or a fault
         self._fault: ssl.SSLError | None = None
+        self._paused = False
         self._wire: Any = None
+        self._last: asyncio.TimerHandle | None = None  # for what is unsent
 
     # --- for the loop ---
 
@@ -82,26 +90,29 @@ class Tls(asyncio.BufferedProtocol):
             start += _SIP_BYTES
             if self._open or self._shake():
                 came = self._decrypt(came)
-        if self._unsent:
-            self._send()
-        elif self._going.pending:  # the peer has changed its keys
-            self._flush()
+        self._flush()  # the peer may have changed its keys
         if came:
             self._protocol.buffer_updated(came)
-        if self._over and self._fault is None:
-            self._protocol.eof_received()
-            self.close()
+        if self._over:
+            self._end()
 
-    def eof_received(self) -> None:
-        self._fail(ssl.SSLEOFError("the stream ended without a goodbye"))
+    def eof_received(self) -> bool:
+        if not self._over:
+            self._fail(ssl.SSLEOFError("the stream ended without a goodbye"))
+            self._end()
+        return True  # the end is ours
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        exc = exc or self._fault
-        if self._open:
-            self._protocol.connection_lost(exc)
-        elif not self._made.done():
+        if self._over:
+            exc = self._fault  # a reset behind a goodbye takes nothing back
+        if self._last is not None:
+            self._last.cancel()
+        if not self._made.done():
             self._made.set_exception(exc or ConnectionResetError("lost in the handshake"))
-        self._protocol = None  # it holds us
+        protocol, self._protocol = self._protocol, None  # it holds us
+        self._session = self._coming = self._going = None  # whoever holds us longer needs not hold their buffers
+        if self._open:
+            protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
         self._protocol.pause_writing()
@@ -112,10 +123,16 @@ class Tls(asyncio.BufferedProtocol):
     # --- for the protocol ---
 
     def write(self, data: Any) -> None:
-        if data and not self._wire.is_closing():
-            self._unsent.append(bytes(data))
-            if len(self._unsent) == 1:
-                self._send()
+        if self._wire.is_closing():
+            return
+        view, start = memoryview(data), 0
+        try:
+            while start < len(view):
+                start += self._session.write(view[start : start + _SIP_BYTES])
+                self._flush()
+        except ssl.SSLError as error:
+            self._fail(error)
+            self._end()
 
     def writelines(self, pieces: Iterable[Any]) -> None:
         self.write(b"".join(pieces))
@@ -128,6 +145,8 @@ class Tls(asyncio.BufferedProtocol):
             self._session.unwrap()
         self._flush()
         self._wire.close()
+        if self._wire.get_write_buffer_size():
+            self._last = self._loop.call_later(_UNSENT_SECONDS, self._wire.abort)
 
     def abort(self) -> None:
         self._wire.abort()
@@ -137,10 +156,14 @@ class Tls(asyncio.BufferedProtocol):
         return closing
 
     def pause_reading(self) -> None:
+        self._paused = True
         self._wire.pause_reading()
 
     def resume_reading(self) -> None:
+        self._paused = False
         self._wire.resume_reading()
+        if self._over:
+            self._loop.call_soon(self._end)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Of what is encrypted and unsent, in bytes."""
@@ -148,7 +171,7 @@ class Tls(asyncio.BufferedProtocol):
 
     def get_write_buffer_size(self) -> int:
         size: int = self._wire.get_write_buffer_size()
-        return size + sum(map(len, self._unsent)) if self._unsent else size
+        return size
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """`sslcontext`, `ssl_object`, or what the wire knows of itself."""
@@ -173,6 +196,7 @@ class Tls(asyncio.BufferedProtocol):
             return False
         except ssl.SSLError as error:
             self._fail(error)
+            self._end()
             return False
         self._flush()
         self._open = True
@@ -192,6 +216,7 @@ class Tls(asyncio.BufferedProtocol):
         size, end = len(room), before
         try:
             while end == before or coming.pending or session.pending():
+                assert end < size, "the protocol's buffer is too small"  # a read into none would look like a goodbye
                 count = session.read(size, room[end:] if end else room)
                 if not count:  # the peer's goodbye
                     self._over = True
@@ -203,27 +228,22 @@ class Tls(asyncio.BufferedProtocol):
             self._fail(error)
         return end
 
-    def _send(self) -> None:
-        unsent = self._unsent
-        try:
-            while unsent:
-                count = self._session.write(unsent[0])
-                if count < len(unsent[0]):
-                    unsent[0] = unsent[0][count:]
-                else:
-                    del unsent[0]
-        except ssl.SSLWantReadError:
-            pass  # goes on after the next read
-        except ssl.SSLError as error:
-            self._fail(error)
-        self._flush()
-
     def _flush(self) -> None:
         if self._going.pending:
             self._wire.write(self._going.read())
 
     def _fail(self, fault: ssl.SSLError) -> None:
+        """Nothing more comes, as `_end` will say."""
         self._over = True
-        self._fault = fault
-        self._flush()  # OpenSSL's word to the peer, where the loop writes at once
-        self._wire.abort()
+        self._fault = fault.with_traceback(None)  # its frames would keep the session
+        self._flush()  # OpenSSL's word to the peer, which leaves where the loop writes at once
+
+    def _end(self) -> None:
+        """Nothing more comes: act on it, once the protocol has taken what came. A paused one has not."""
+        if self._paused or self._wire.is_closing():
+            return
+        if self._fault is not None:
+            self._wire.abort()
+            return
+        self._protocol.eof_received()
+        self.close()

@@ -451,3 +451,29 @@ def test_a_bad_chunk_under_tls_ends_an_answer_at_once(
 
     run(loop, main)
     assert caplog.text == ""
+
+
+@both_loops
+@both_roads
+def test_a_goodbye_behind_an_answer_in_chunks_ends_it_for_nobody(
+    make_road: type[Road], loop: Callable[[], Any], tmp_path: Path
+) -> None:
+    """Who takes it slowly has paused when the goodbye comes, and still has to parse what came before."""
+    chunks, size = 3000, 1000
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b"%x\r\n%b\r\n" % (size, b"x" * size) * chunks + b"0\r\n\r\n"
+        writer.write(OK + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+
+    async def main() -> None:
+        async with tls_server(tmp_path, script) as url, road_to(make_road, tmp_path) as road:
+            for _ in range(10):
+                answer, came = await ask(road, url), 0
+                while piece := await answer.read():
+                    came += len(piece)
+                    await asyncio.sleep(0.0004)
+                answer.close()
+                assert came == chunks * size
+
+    run(loop, main)
