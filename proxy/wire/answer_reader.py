@@ -27,7 +27,7 @@ class AnswerReader:
     Attributes:
         asked: from the request to the end of its answer.
         said: the answer's head, once it came.
-        inflow: its body.
+        inflow: its body, from then on.
         until_close: it ends with the connection.
         reusable: it came whole, and another request may follow.
     """
@@ -55,12 +55,12 @@ class AnswerReader:
     def __init__(self, source: Source, field_bytes: int) -> None:
         self.asked = False
         self.said: AnswerHead | None = None
-        self.inflow = Inflow(source)
+        self.inflow: Inflow
         self.until_close = False
         self.reusable = False
         self._source = source
         self._field_bytes = field_bytes
-        self._parser = HttpResponseParser(self)
+        self._parser: HttpResponseParser | None = None  # while heads come that are not familiar
         self._between = True  # the parser waits for the first byte of a message
         self._reason = b""
         self._fields: list[RawField] = []
@@ -94,14 +94,15 @@ class AnswerReader:
             return True
         if taken:
             data = data[taken:]
+        parser = self._parser = self._parser or HttpResponseParser(self)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except HttpParserError as error:
             if isinstance(error, HttpParserCallbackError) and not isinstance(error.__context__, _Stop | BadHead):
                 raise  # a fault of ours
             if not self.reusable or not self._came_alone(data):
                 return False
-            self._parser = HttpResponseParser(self)  # the old one waits for the body that HEAD's answer announces
+            self._parser = None  # it waits for the body that HEAD's answer announces
             self._between = True
             return True
         if between and not taken and self.said is not None:
@@ -110,8 +111,7 @@ class AnswerReader:
 
     def close(self) -> None:
         """Nothing more will come."""
-        self._parser = HttpResponseParser(object())  # ours holds our methods
-        self._familiar = None
+        self._parser = self._familiar = None
 
     # --- what the parser calls ---
 
@@ -130,7 +130,9 @@ class AnswerReader:
 
     def on_headers_complete(self) -> None:
         raw, reason, self._fields, self._reason = self._fields, self._reason, [], b""
-        status = self._parser.get_status_code()
+        parser = self._parser
+        assert parser is not None
+        status = parser.get_status_code()
         if status < 200:
             if status == 101 or status < 100:
                 raise BadHead("an upgrade that nobody asked for, or no status at all")
@@ -150,6 +152,7 @@ class AnswerReader:
     def on_message_complete(self) -> None:
         self._between = True
         if self.said is not None:  # else it was a 1xx
+            assert self._parser is not None
             self.reusable = self._parser.should_keep_alive()
             self._end()
 
@@ -168,6 +171,7 @@ class AnswerReader:
         if not end:
             return 0
         self._missed = 0
+        self._parser = None  # over 1 KB, and the next may be familiar too
         said = familiar.said
         self._begin(said)
         owed = said.length or 0

@@ -6,7 +6,6 @@ Between two messages a head that is familiar takes a shorter way, and so does it
 """
 
 import logging
-from collections import deque
 from typing import Final, Protocol
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -62,14 +61,14 @@ class Pipeline:
     )
 
     def __init__(self, line: Feeder, header_bytes: int) -> None:
-        self.waiting: deque[Request] = deque()
+        self.waiting: list[Request] = []  # a deque makes room for 64 at once
         self.receiving: Request | None = None
         self.over = False
         self.refusal: Refusal | None = None
         self.behind: bytes | None = None
         self._line = line
         self._most = header_bytes
-        self._parser = HttpRequestParser(self)
+        self._parser: HttpRequestParser | None = None  # while a message needs it
         self._target = b""  # of the head that comes
         self._fields: list[tuple[bytes, bytes]] = []
         self._progress = (0, 0)  # which head or body comes, and how much of it had come at the last look
@@ -83,8 +82,7 @@ class Pipeline:
         """Keeps nothing of `data` itself."""
         if self.over:
             return
-        between, before = self._between, len(self.waiting)
-        taken = 0
+        between, before, taken = self._between, len(self.waiting), 0
         if self._owed_bytes:
             taken = self._take_owed(data)
         elif between and self._familiar is not None:
@@ -95,13 +93,16 @@ class Pipeline:
             if taken == len(data):
                 return
             data = data[taken:]
+        parser = self._parser = self._parser or HttpRequestParser(self)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as stop:
             self._stopped(stop, data)
         else:
             if between and not taken and self._tries and len(self.waiting) == before + 1:
                 self._learn(self.waiting[before], data.tobytes())
+            if self._between and self._familiar is not None:
+                self._parser = None  # the next head may need none, and a parser is over 1 KB
         if self._target or self._stalled or self.receiving is not None or len(data) > self._most:
             self._check_bounds(len(data))
 
@@ -109,8 +110,7 @@ class Pipeline:
         """Nothing more will come."""
         self.over = True
         self.waiting.clear()
-        self.receiving = self.behind = self._familiar = None
-        self._parser = HttpRequestParser(object())  # ours holds our methods
+        self.receiving = self.behind = self._familiar = self._parser = None
 
     # --- what the parser calls ---
 
@@ -125,6 +125,7 @@ class Pipeline:
 
     def on_headers_complete(self) -> None:
         parser, line = self._parser, self._line
+        assert parser is not None
         headers = Headers(self._fields)
         first = headers.first
         version = parser.get_http_version()
@@ -208,8 +209,7 @@ class Pipeline:
         """Behind an upgrade that was asked for, or because this is no HTTP."""
         while isinstance(stop, HttpParserUpgrade):
             data = data[stop.args[0] :]
-            request = self.waiting[-1]
-            if is_handshake(request):
+            if is_handshake(request := self.waiting[-1]):
                 self.over, self.behind = True, bytes(data)
                 return
             try:
@@ -229,15 +229,15 @@ class Pipeline:
 
         A new parser is told how the body is framed, by a head that is nobody's.
         """
-        self._parser = HttpRequestParser(self)
+        parser = self._parser = HttpRequestParser(self)
         if request.has_body:
             framing = next(field for field in request.headers.raw if field[0].lower() in _FRAMING)
-            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % framing)
+            parser.feed_data(b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % framing)
             nobodys = self.waiting.pop()
             request.body = nobodys.body
             if self.receiving is nobodys:
                 self.receiving = request
-        self._parser.feed_data(data)
+        parser.feed_data(data)
 
     def _break_off(self, refusal: Refusal) -> None:
         """Of what comes now; a request that began already learns it from its body."""
