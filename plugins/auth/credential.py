@@ -36,11 +36,12 @@ class Problem(Enum):
 class Credential:
     """What the caller showed. Its repr hides it: it is a secret until proven wrong."""
 
-    __slots__ = ("_begin", "_digest", "_is_token", "_shown")
+    __slots__ = ("_begin", "_digest", "_is_token", "_shown", "has_dot")
 
     def __init__(self, value: str) -> None:
         self._shown = value.encode("utf-8", "surrogateescape")  # a header may hold any bytes
         self._begin = 0  # of the value in it
+        self.has_dot: Final = "." in value
         self._digest: str | None = None
         self._is_token: bool | None = None
 
@@ -53,10 +54,6 @@ class Credential:
     @property
     def value(self) -> str:
         return self._shown[self._begin :].decode("utf-8", "surrogateescape")
-
-    @property
-    def has_dot(self) -> bool:
-        return self._shown.find(b".", self._begin) >= 0
 
     @property
     def is_token(self) -> bool:

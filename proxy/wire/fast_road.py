@@ -62,14 +62,14 @@ class FastRoad:
         if whole is None:
             whole = await body.small(ONE_WRITE)
         lines = head.lines(connections.host)
-        framing = _framing(head.method, body, body.length if whole is None else len(whole))
         connection = connections.take()
         if connection is None:
             connection = await connections.dial(patience)
         if body.caller_left:
             connections.keep(connection)  # nothing was asked on it
             raise CallerGone("it left before anything was sent")
-        data = b"".join([lines, framing, whole or b""])
+        length = body.length if whole is None else len(whole)
+        data = b"".join([lines, _framing(head.method, body, length), whole or b""])
         answer = connection.ask(data, patience, no_body=head.method == "HEAD", sent=whole is not None)
         data = b""  # it would be held until the answer comes
         if whole is None:

@@ -9,7 +9,7 @@ from typing import Final, final
 
 from proxy.head import RawField, fold
 
-LONGEST: Final = 4 << 10  # a longer head is read each time; with a token in it one has 1 to 2 KiB
+_LONGEST: Final = 4 << 10  # a longer head is read each time; with a token in it one has 1 to 2 KiB
 _MOST_DIGITS: Final = 15  # of a length: what llhttp would refuse is not even near
 _MOST_GAPS: Final = 8  # a head of which more varies is another each time
 _BLANK: Final = 0x20
@@ -114,7 +114,7 @@ def mould_of(
     `before`: the mould of a head with the same first line, and its fields. What differs from it may differ again, but
     for the fields whose names, in lower case, are in `fixed`. No head of more than `longest` bytes fits.
     """
-    longest = min(longest, LONGEST)
+    longest = min(longest, _LONGEST)
     end = data.find(b"\r\n\r\n", 0, longest) + 4
     lines = data[:end].split(b"\r\n")  # the first one, the fields, and two empty ones
     if not 4 <= end <= longest or len(lines) != len(raw) + 3:

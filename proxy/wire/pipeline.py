@@ -21,6 +21,7 @@ from proxy.wire.request import Connection, Malformed, Request, familiar_request
 
 _HEAD_FIELDS: Final = 4  # of the largest size that a head may have in all; nginx's large_client_header_buffers
 _TRIES: Final = 3  # at learning a head, where none came again: to a caller that never repeats itself it is of no use
+_FIRST_TRY: Final = _TRIES + 1  # which is none: many a connection brings one request, and would keep its head in vain
 _MOST_WAITING: Final = 100  # requests; what comes behind them may be sent again (RFC 9112 section 9.3.2)
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _log = logging.getLogger("proxy.wire")
@@ -75,7 +76,7 @@ class Pipeline:
         self._stalled = 0  # bytes since then that brought it no further; 0 between requests
         self._between = True  # the parser waits for the first byte of a message
         self._familiar: FamiliarHead | None = None
-        self._tries = _TRIES
+        self._tries = _FIRST_TRY
         self._owed_bytes = 0  # still to come of a body that the parser knows nothing of
 
     def feed(self, data: memoryview) -> None:
@@ -101,8 +102,8 @@ class Pipeline:
         else:
             if between and not taken and self._tries and len(self.waiting) == before + 1:
                 self._learn(self.waiting[before], data.tobytes())
-            if self._between and self._familiar is not None:
-                self._parser = None  # the next head may need none, and a parser is over 1 KB
+            if self._between and self._tries:
+                self._parser = None  # the next head may need none, and a parser takes over 1 KB
         if self._target or self._stalled or self.receiving is not None or len(data) > self._most:
             self._check_bounds(len(data))
 
@@ -151,10 +152,9 @@ class Pipeline:
         self.receiving.body.feed(piece)
 
     def on_message_complete(self) -> None:
-        request = self.receiving
+        request, self.receiving = self.receiving, None
         assert request is not None
         request.body.end()
-        self.receiving = None
         self._between = request.keep_alive  # else it waits for nothing more
         self._fields.clear()  # trailers
 
@@ -164,10 +164,10 @@ class Pipeline:
         """Its head begins `data`, and was all that began in it."""
         if request.keep_alive and data.startswith(request.method.encode()):
             self._tries -= 1
-            headers = request.headers
-            method, target, version = request.method, request.target, request.version
-            self._familiar = learned(data, method, target, version, headers, self._familiar, self._most)
-            request.familiar = self._familiar
+            if self._tries < _TRIES:
+                method, target, version, headers = request.method, request.target, request.version, request.headers
+                self._familiar = learned(data, method, target, version, headers, self._familiar, self._most)
+                request.familiar = self._familiar
 
     def _recognise(self, familiar: FamiliarHead, data: memoryview) -> int:
         """How much of `data` is the familiar head, once more, with what came of its body; 0 if that is another."""
@@ -258,8 +258,7 @@ class Pipeline:
         """So many requests may wait; the last of them is told that its connection ends."""
         waiting = self.waiting
         if len(waiting) > _MOST_WAITING:
-            while len(waiting) > _MOST_WAITING:
-                waiting.pop()
+            del waiting[_MOST_WAITING:]
             waiting[-1].keep_alive = False
             self.over = True
             self.receiving = self.refusal = self.behind = None

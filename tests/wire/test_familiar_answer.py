@@ -53,7 +53,8 @@ def came_of(reader: AnswerReader, reads: list[bytes], *, no_body: bool = False) 
         buffer[: len(read)] = read
         good = reader.feed(memoryview(buffer)[: len(read)])
         buffer[: len(read)] = b"\xff" * len(read)
-    said, inflow = reader.said, reader.inflow
+    said = reader.said
+    inflow = Inflow(Line()) if said is None else reader.inflow
     assert isinstance(inflow, Inflow)
     body = b"".join(iter(lambda: inflow.take() or b"", b""))
     rest = reader.asked, reader.reusable
