@@ -204,6 +204,22 @@ def test_the_first_head_of_a_connection_is_not_kept() -> None:
     assert second.familiar is third.familiar is not None
 
 
+def test_a_parser_is_there_for_a_message_that_needs_one() -> None:
+    pipeline = made()
+    head = HEADS[0] % 5
+    feed(pipeline, head, b"ab")
+    assert pipeline._parser is not None
+    feed(pipeline, b"cde")
+    assert pipeline._parser is None
+    feed(pipeline, head + b"abcde", head, b"abcde")
+    assert pipeline._parser is None
+    feed(pipeline, head[:9])
+    assert pipeline._parser is not None
+    for number in range(6):
+        pipeline = feed(pipeline if number else made(), b"GET /%d HTTP/1.1\r\n\r\n" % number)
+    assert pipeline._parser is not None, "no head comes again"
+
+
 def test_to_a_caller_that_never_repeats_itself_it_is_of_no_use() -> None:
     pipeline = asked()
     for number in range(5):
