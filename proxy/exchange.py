@@ -140,7 +140,7 @@ class Exchange:
         self.route: str | None = None
         self.on_disconnect: OnDisconnect = "drain"
         self.candidates: list[Endpoint] = []
-        self.exclusions: list[Exclusion] = []
+        self.exclusions: tuple[Exclusion, ...] = ()
         self.principal: Principal | None = None
         self.reply_headers: list[tuple[str, str]] = []
         self.attempts: list[AttemptRecord] = []
@@ -218,7 +218,7 @@ class Exchange:
     def narrow(self, keep: Iterable[Endpoint], reason: str) -> None:
         """Drop every candidate that is not in `keep`, and remember why."""
         kept = list(keep)
-        self.exclusions += [Exclusion(endpoint, reason) for endpoint in self.candidates if endpoint not in kept]
+        self.exclusions += tuple(Exclusion(endpoint, reason) for endpoint in self.candidates if endpoint not in kept)
         self.candidates = [endpoint for endpoint in self.candidates if endpoint in kept]
 
     def refuse(
