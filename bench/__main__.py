@@ -22,7 +22,7 @@ from bench.results import Results
 from bench.run import measure
 from bench.targets import COMPILED, ROOT, TOOLS, Target, all_targets
 
-_QUICK_PHASES = ("small", "events", "image", "tls", "slow", "held")
+_QUICK_PHASES = ("small", "events", "image", "tls", "slow", "sealed", "held")
 _MARKS = "<!-- bench: written by make bench -->", "<!-- /bench -->"
 
 

@@ -26,6 +26,11 @@ async def slow(on: Running) -> Figures:
     return await _slow(on, 64, 20)
 
 
+async def sealed(on: Running) -> Figures:
+    """The same 64, the upstream over TLS."""
+    return await _slow(on, 64, 20, "tls")
+
+
 async def crowd(on: Running) -> Figures:
     """200 of them."""
     return await _slow(on, 200, 20)
@@ -36,7 +41,7 @@ async def large(on: Running) -> Figures:
     return await _slow(on, 64, 100)
 
 
-async def _slow(on: Running, readers: int, megabytes: int) -> Figures:
+async def _slow(on: Running, readers: int, megabytes: int, how: str = "") -> Figures:
     process = on.proxy()
     idle = process.memory_mb()
     process.forget_peak()
@@ -57,7 +62,7 @@ async def _slow(on: Running, readers: int, megabytes: int) -> Figures:
     whole = sum(line.good and line.body is not None and line.body.received >= megabytes * 1e6 for line in lines)
     for line in lines:
         line.transport.abort()
-    name = f"{readers}x{megabytes}"
+    name = how or f"{readers}x{megabytes}"
     return {
         f"slow.memory.{name}": (process.peak_mb() - idle) / readers,
         f"slow.broken.{name}": readers - whole,

@@ -13,9 +13,12 @@ class Setting(NamedTuple):
 
     tls: bool = False  # the upstream speaks it
     together: bool = False  # the upstream and the load share the proxy's cores, one for each worker, and have no other
+    starts: int = 1  # how often in each round, in a process just started
 
 
 USUAL = Setting()  # each has its own core, and speaks without TLS
+_TLS = Setting(tls=True)
+_WORKERS = Setting(together=True, starts=3)  # what two busy cores give differs by a seventh from one to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,12 @@ class Phase:
 PHASES: dict[str, Phase] = {
     "small": Phase(speed.small),
     "busy": Phase(speed.busy),
-    "workers": Phase(speed.workers, Setting(together=True)),
+    "workers": Phase(speed.workers, _WORKERS),
     "events": Phase(speed.events),
     "image": Phase(speed.image),
-    "tls": Phase(speed.tls, Setting(tls=True)),
+    "tls": Phase(speed.tls, _TLS),
     "slow": Phase(memory.slow, fresh=True),
+    "sealed": Phase(memory.sealed, _TLS, fresh=True),
     "crowd": Phase(memory.crowd, fresh=True),
     "large": Phase(memory.large, fresh=True),
     "held": Phase(memory.held, fresh=True),

@@ -19,7 +19,7 @@ METHOD = """\
 - Two workers are compared with one by calls a second: one, its 64 callers and the upstream have one core and no other;
   two, 64 callers of each and the upstream have two, the callers sharing that of one worker, the upstream that of the
   other. Which worker takes a connection is a race, and here the load's core decides it: so many are made that each has
-  64, and the rest is closed.
+  64, and the rest is closed. What two busy cores give together is the machine's to say: nginx is asked the same.
 - The figure is the **processor time of the proxy's own processes** (the scheduler's count, all threads), divided by
   what came through. A slow client or a busy neighbour lowers a rate; they hardly touch that.
 - No call is the last one again: callers go through 97 prompts of 13 lengths, the upstream through 89 answers of other
@@ -31,8 +31,7 @@ METHOD = """\
 - Noise is wall over processor time of a short spin on the proxy's core before each target: 1.00 is nobody else."""
 
 LIMITS = """\
-- One machine, loopback, points of a few seconds, answers that are always the same: ratios carry over to other
-  machines, microseconds do not.
+- One machine, loopback, points of a few seconds: ratios carry over to other machines, microseconds do not.
 - One caller measures the machine falling asleep and waking up as much as the proxy. Latencies contain the load's own.
 - nginx and the bare aiohttp relays check nobody, log nothing and have no deadlines: they are what a hop costs. Envoy
   checks the same JWT, has one rate limit for everybody and writes an access log; it reads no usage and prices nothing.
@@ -96,6 +95,7 @@ BYTES: Sequence[Column] = (
 )
 MEMORY: Sequence[Column] = (
     ("64 slow of 20 MB: MB each", _plain("slow.memory.64x20", 2)),
+    ("over TLS", _plain("slow.memory.tls", 2)),
     ("200 of 20 MB", _plain("slow.memory.200x20", 2)),
     ("64 of 100 MB", _plain("slow.memory.64x100", 2)),
     ("1,000 held: KB each", _plain("held.memory.1000", 0, 1024)),
@@ -137,8 +137,8 @@ def table(results: Results, columns: Sequence[Column], targets: Iterable[str]) -
 
 
 def main_targets(results: Results) -> list[str]:
-    """Those that stand for themselves: no variants of weir."""
-    variants = {name for name in results.targets if name.startswith("weir-")}
+    """Those that stand for themselves: no variants of weir, nor of nginx."""
+    variants = {name for name in results.targets if name.startswith(("weir-", "nginx-"))}
     known = in_order(results)
     unknown = [name for name in results.targets if name not in known]
     return [name for name in known + unknown if name not in variants]
@@ -161,15 +161,18 @@ def plugins(results: Results) -> str:
 
 
 def workers(results: Results) -> str:
-    value, share = scaling(results), results.median("weir-two", "workers.share")
+    value, share = scaling(results, "weir"), results.median("weir-two", "workers.share")
     one, two = results.median("weir-one", "workers.rate"), results.median("weir-two", "workers.rate")
     if value is None or share is None:
         return ""
     taken = results.median("weir-two", "workers.accepted") or 0
+    nginx = scaling(results, "nginx")
+    beside = f"\nnginx's two carry {nginx:.2f} times what its one does." if nginx else ""
     return (
         f"Two workers on two cores carry {_number(two)} calls a second, {value:.2f} times the {_number(one)} that one "
         f"carries on one core, callers and upstream included, and callers spread evenly; one of the two did "
         f"{share:.0%} of the work. Left to the race for it, one would have taken {taken:.0%} of the connections."
+        f"{beside}"
     )
 
 

@@ -68,7 +68,7 @@ class Run:
                     await self._round(number, target, phases)
             for target in targets:
                 for name, phase in _of(target, phases, fresh=True).items():
-                    await self._phases(target, {name: phase}, f"once {name}")
+                    await self._phases(target, {name: phase}, f"once {name}", phase.setting)
         finally:
             gc.enable()
             await upstream.stop()
@@ -79,7 +79,9 @@ class Run:
         mine = _of(target, phases, fresh=False)
         for setting in dict.fromkeys(phase.setting for phase in mine.values()):
             alike = {name: phase for name, phase in mine.items() if phase.setting == setting}
-            await self._phases(target, alike, said, setting, check=number == 0 and setting == USUAL)
+            for start in range(setting.starts):
+                check = number == start == 0 and setting == USUAL
+                await self._phases(target, alike, said, setting, check=check)
 
     async def _phases(
         self,

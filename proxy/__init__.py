@@ -9,7 +9,7 @@ from proxy.exchange import Attempt, Exchange, Exclusion
 from proxy.head import Headers, RequestHead, ResponseHead
 from proxy.operation import Intent, Operation
 from proxy.plugin import AttemptNext, Clock, ExchangeNext, Fetch, Fetched, NoConfig, Plugin, Services
-from proxy.price import Charge, Prices, fixed, put_charge
+from proxy.price import Charge, Prices, Terms, fixed, put_charge
 from proxy.principal import Continuation, Principal
 from proxy.record import SCHEMA_VERSION, ChargeLine, Pricing, UsageRecord
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
@@ -61,6 +61,7 @@ __all__ = [
     "Take",
     "Team",
     "Teams",
+    "Terms",
     "Unit",
     "Usage",
     "UsageRecord",

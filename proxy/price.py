@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final, Protocol, final
 
 from proxy.record import ChargeLine, Pricing, UsageRecord
+from proxy.usage import Usage
 
 
 @final
@@ -100,6 +101,19 @@ class Prices(Protocol):
 
     def charge(self, record: UsageRecord) -> Charge:
         """What a record costs, by its own fields alone: `price_list` and all before it. Pure; never raises."""
+
+    def terms(self, record: UsageRecord) -> "Terms":
+        """What calls cost that differ from this one in what they used, and in nothing else that a price depends on."""
+
+
+class Terms(Protocol):
+    """The prices of calls that are alike: for who has many of them, and makes no record to learn what each costs."""
+
+    def charge(self, usage: Usage) -> Charge | None:
+        """As `Prices.charge` by the prices of now, of a record with these counts, read to their end.
+
+        None: it is no ordinary one, and has to be priced by its record.
+        """
 
 
 def put_charge(record: UsageRecord, charge: Charge) -> None:

@@ -165,10 +165,13 @@ def test_two_workers_are_compared_by_what_they_carry() -> None:
         weir_one={"workers.rate": [14_000.0, 15_000.0, 10_000.0]},
         weir_two={"workers.rate": [27_300.0], "workers.share": [0.52], "workers.accepted": [0.8]},
     )
-    assert goals.scaling(found) == pytest.approx(1.95)
+    assert goals.scaling(found, "weir") == pytest.approx(1.95)
     assert "carry 27,300 calls a second, 1.95 times the 14,000" in report.workers(found)
     assert "one of the two did 52% of the work" in report.workers(found)
     assert "taken 80% of the connections" in report.workers(found)
+    assert "nginx" not in report.workers(found)
+    found.targets |= run(nginx_one={"workers.rate": [30_000.0]}, nginx_two={"workers.rate": [57_000.0]}).targets
+    assert "nginx's two carry 1.90 times what its one does" in report.workers(found)
     assert report.workers(run(weir={CALL: [57.0]})) == ""
 
 

@@ -11,7 +11,7 @@ from proxy import Exchange, Limit, Refusal, Team
 from proxy.stores.memory import MemoryStore
 from tests.support import ManualClock, make_exchange, make_services
 from tests.support.gateway import gateway, routes
-from tests.support.raw import request_bytes, send_bytes
+from tests.support.raw import answers, raw_upstream, request_bytes, send_bytes
 from tests.wire.test_caller import idle
 
 
@@ -37,6 +37,25 @@ async def test_one_that_the_gateway_refuses(path: str, tmp_path: Path, monkeypat
         assert int(got.split()[1]) in {404, 503}
         await idle(weir)
         assert kept() == before
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 2\r\n\r\nhi", b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"])
+@pytest.mark.parametrize("broke", [False, True])
+async def test_one_that_was_answered(
+    framing: bytes, broke: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = kept()
+    answer = b"HTTP/1.1 200 OK\r\n" + framing
+    if broke:
+        answer = answer[:-1]
+    elif b"chunked" in framing:
+        answer += b"0\r\n\r\n"
+    async with raw_upstream(answers(answer)) as upstream:
+        async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+            got = await send_bytes(weir.host, weir.port, request_bytes("Content-Length: 0"))
+            assert (b" 200 " in got) or broke
+            await idle(weir)
+            assert kept() == before
 
 
 @pytest.mark.parametrize("room", [0, 1])

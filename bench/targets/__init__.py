@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".tools" / "bench"
 COMPILED = ROOT / ".tools" / "compiled"  # as the wheel installs it; `make bench` sees to it
 UPSTREAM_KEY = "upstream-key"
-WHOLE = ("small", "events", "image", "tls", "slow", "crowd", "large", "held", "throng", "upload")
+WHOLE = ("small", "events", "image", "tls", "slow", "sealed", "crowd", "large", "held", "throng", "upload")
 BUSY = ("busy",)  # small calls of 64 callers alone: for what differs in little from another target
 
 

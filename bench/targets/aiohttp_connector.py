@@ -17,7 +17,7 @@ TARGETS = (
         name="aiohttp-connector",
         label="aiohttp connector, bare (L6c)",
         start=start_of("bench.targets.aiohttp_connector"),
-        phases=("small", "events", "image", "tls", "slow"),
+        phases=("small", "events", "image", "tls", "slow", "sealed"),
         note="no ClientSession; checks nobody, logs nothing, no deadline",
     ),
 )

@@ -1,5 +1,5 @@
 """nginx, one worker: what a hop costs in C, with nothing done but the key put in. Settings as a streaming proxy needs
-them: nothing buffered, small buffers raised to 64 KiB, connections kept.
+them: nothing buffered, small buffers raised to 64 KiB, connections kept. With two workers: what two cores can give.
 
 The machine's own nginx where there is one: PyPI's is linked with musl and built for debugging, and takes three times
 the processor time for a small call (47 µs against 15).
@@ -11,7 +11,7 @@ import shutil
 from bench.targets import TOOLS, UPSTREAM_KEY, Place, Start, Target
 
 _SETTINGS = """
-daemon off; worker_processes 1; pid {folder}/pid; error_log stderr error; user root;
+daemon off; worker_processes {workers}; pid {folder}/pid; error_log stderr error; user root;
 events {{ worker_connections 16384; }}
 http {{
   access_log off; keepalive_requests 100000000; client_max_body_size 0; client_body_temp_path {folder}/1;
@@ -30,12 +30,13 @@ http {{
 """
 
 
-def _start(place: Place) -> Start:
+def _start(place: Place, workers: int = 1) -> Start:
     tls = "proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; proxy_ssl_name 127.0.0.1; proxy_ssl_trusted_certificate"
     file = place.folder / "nginx.conf"
     file.write_text(
         _SETTINGS.format(
             folder=place.folder,
+            workers=workers,
             port=place.port,
             upstream=place.upstream,
             scheme=place.scheme,
@@ -51,5 +52,13 @@ _BUILD = "the machine's own" if _OWN else "PyPI's build, about three times as sl
 TARGETS = (
     Target(
         name="nginx", label="nginx, bare", start=_start, note=f"{_BUILD}; checks nobody, limits nobody, logs nothing"
+    ),
+    Target(name="nginx-one", label="nginx, one worker", start=_start, phases=("workers",)),
+    Target(
+        name="nginx-two",
+        label="nginx, two workers",
+        start=lambda place: _start(place, workers=2),
+        phases=("workers",),
+        workers=2,
     ),
 )

@@ -9,7 +9,7 @@ from plugins.usage_log.record import Form
 from plugins.usage_log.texts import path_of
 from proxy import Exchange, Principal, Teams
 
-_MOST_FORMS: Final = 1024  # that are kept: of 2 KB each
+_MOST_FORMS: Final = 1024  # that are kept: of 4 KB each
 _NOTE: Final = "usage log: form"
 
 _Key = tuple[str, str | None, Principal | None]  # path and model

@@ -1,7 +1,8 @@
 """What the usage log does for an exchange: lets it in, opens a line of it before each attempt, closes it at its end.
 
 `UsageLog` is the plugin around it. An exchange is let in while its end can be written down for sure. Its opening stands
-in the write-ahead file, where its record takes that one's place; the writer takes it on from there.
+in the write-ahead file, where its record takes that one's place; the writer takes it on from there. An ordinary end has
+no record but its line.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,7 +10,8 @@ from typing import final
 
 from structlog.typing import FilteringBoundLogger
 
-from plugins.usage_log.charging import charge_of
+from plugins.usage_log.charging import charge_of, usual_charge
+from plugins.usage_log.ending import ending_of, is_ordinary
 from plugins.usage_log.forms import Forms
 from plugins.usage_log.logger import RecordLogger
 from plugins.usage_log.opening import opening_of
@@ -27,6 +29,7 @@ class Ledger:
         self._ahead = ahead
         self._writer = writer
         self._records = records
+        self._may_skip: bool = records.is_bare
         self._clock: Clock = services.clock
         self._prices: Prices = services.prices
         self._log: FilteringBoundLogger = services.log
@@ -74,9 +77,32 @@ class Ledger:
                 del self._opened[exchange.id]
             if form is None or not form.fits(exchange):
                 form = self._forms.find(exchange)
-            record = form.fill(exchange, self._clock.monotonic() if ended is None else ended)
-            charge = exchange.charge = charge_of(record, self._prices, self._log)
-            put_charge(record, charge)
-            self._records.write(record)
+            if ended is None:
+                ended = self._clock.monotonic()
+            if not (self._may_skip and self._write_line(form, exchange, ended)):
+                self._write_record(form, exchange, ended)
         finally:
             self._ahead.leave()
+
+    def _write_line(self, form: Form, exchange: Exchange, ended: float) -> bool:
+        """False: it is no ordinary one."""
+        usage = exchange.usage
+        if usage is None or not is_ordinary(form, exchange):
+            return False
+        try:
+            charge = usual_charge(form, usage, self._prices)
+            line = None if charge is None else ending_of(form, exchange, ended, charge)
+        except Exception:  # ours, or a plugin put there what does not belong: a record takes anything
+            self._log.exception("usage log: no line could be made, but of the whole record", record=exchange.id)
+            return False
+        if line is None:
+            return False
+        exchange.charge = charge
+        self._writer.write(exchange.id, line)
+        return True
+
+    def _write_record(self, form: Form, exchange: Exchange, ended: float) -> None:
+        record = form.fill(exchange, ended)
+        charge = exchange.charge = charge_of(record, self._prices, self._log)
+        put_charge(record, charge)
+        self._records.write(record)

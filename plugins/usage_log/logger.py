@@ -2,7 +2,8 @@
 
 The ledger writes records to it; the wrapped logger is the `Writer`, which takes finished lines. To add to every
 record, give `record_logger` a processor. Nothing here does I/O: a record is rendered at once, so that nobody changes
-it later. An opening is no record yet: it goes past structlog.
+it later. An opening is no record yet, and an ordinary `ending` none any more: they go past structlog, the latter where
+no processor waits for records.
 """
 
 from typing import Any, Final, Protocol
@@ -29,6 +30,11 @@ class Lines(Protocol):
 
 class RecordLogger(structlog.BoundLoggerBase):
     """structlog's machinery with one verb. It does not block, and does not fail for what a record holds."""
+
+    @property
+    def is_bare(self) -> bool:
+        """No processor waits to see a record: nothing is missed where its line was made without one."""
+        return not self._processors
 
     def write(self, record: UsageRecord) -> None:
         # As `_proxy_to_logger` has it, for this one verb and without a context: nothing is looked up by name or copied.

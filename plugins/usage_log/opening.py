@@ -14,7 +14,7 @@ from plugins.usage_log.logger import line_of
 from plugins.usage_log.record import BYTES_PER_TEXT_TOKEN, Form
 from plugins.usage_log.slots import Kind
 from plugins.usage_log.texts import rfc3339
-from proxy import Attempt, AttemptRecord
+from proxy import Attempt
 
 _BRIEF: Final = Kind.BRIEF
 _WHOLE: Final = Kind.OPENING
@@ -48,8 +48,6 @@ def opening_of(form: Form, attempt: Attempt) -> tuple[Kind, bytes]:
             if not 0 <= output_tokens < _MOST:
                 return _WHOLE, _whole(form, attempt)
     tried = attempt.record
-    if form.endpoint is not attempt.endpoint:
-        form.endpoint, form.place = attempt.endpoint, _place(tried)
     numbers = _pack(
         exchange.received_at,
         tried.started_ms,
@@ -57,7 +55,7 @@ def opening_of(form: Form, attempt: Attempt) -> tuple[Kind, bytes]:
         input_tokens or size_bytes // BYTES_PER_TEXT_TOKEN,
         output_tokens,
     )
-    return _BRIEF, b"".join((numbers, form.text, form.place, exchange.id.encode(), _END))
+    return _BRIEF, b"".join((numbers, form.text, form.place(attempt.endpoint).opening, exchange.id.encode(), _END))
 
 
 def from_brief(line: bytes) -> bytes:
@@ -82,7 +80,3 @@ def _whole(form: Form, attempt: Attempt) -> bytes:
         return line_of(form.fill(exchange, exchange.started + tried.started_ms / 1000))
     finally:
         tried.sent = was_sent
-
-
-def _place(tried: AttemptRecord) -> bytes:
-    return msgspec.json.encode({"endpoint": tried.endpoint, "region": tried.region}) + b',"'

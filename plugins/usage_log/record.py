@@ -9,6 +9,7 @@ from typing import Final, final
 import msgspec
 from msgspec.structs import replace
 
+from plugins.usage_log.parts import Place, Sums
 from plugins.usage_log.texts import labels_of, model_of, path_of, rfc3339, to_ms
 from proxy import (
     Endpoint,
@@ -17,6 +18,7 @@ from proxy import (
     Outcome,
     Team,
     Teams,
+    Terms,
     Usage,
     UsageRecord,
     UsageState,
@@ -28,6 +30,9 @@ BYTES_PER_TEXT_TOKEN: Final = 4
 _FINAL: Final = UsageState.FINAL
 # What the calls of one form do not share.
 _OWN: Final = ("time", "id", "attempts", "total_ms", "request_bytes", "estimate", "asked_image_size", "labels")
+
+_FIELDS: Final = UsageRecord.__struct_fields__
+_WHO: Final = _FIELDS[_FIELDS.index("id") + 1 : _FIELDS.index("endpoint")]
 
 # What no exchange has at its beginning.
 _BLANK: Final = UsageRecord(
@@ -69,24 +74,29 @@ class Form:
 
     Attributes:
         is_kept: it comes again and again, and its texts are fit to be written as they are.
+        blank: a record without what an exchange adds.
         text: of a form that is kept, what it knows, as JSON in the first place of a list that is still open.
-        endpoint, place: the last one, and its text in that list's second; `opening` writes and reads them.
+        who: likewise, as the fields of a line between its id and its endpoint.
+        sums: of the last charge that `ending` has written.
+        terms: the prices of its calls, once the ledger has asked for them.
     """
 
     __slots__ = (
-        "_blank",
         "_is_model_in_path",
         "_lineage",
         "_method",
         "_model",
+        "_places",
         "_route",
         "_team",
-        "endpoint",
+        "blank",
         "generates",
         "is_kept",
         "operation",
-        "place",
+        "sums",
+        "terms",
         "text",
+        "who",
     )
 
     def __init__(self, exchange: Exchange, path: str, teams: Teams) -> None:
@@ -112,11 +122,13 @@ class Form:
         if principal is not None:
             blank.team, blank.subject, blank.key_id = self._team, principal.subject, principal.key_id
             blank.price_list = teams.price_list(self._team)
-        self._blank: UsageRecord = blank
+        self.blank: Final[UsageRecord] = blank
         self.is_kept = False
         self.text = b""
-        self.endpoint: Endpoint | None = None
-        self.place = b""
+        self.who = ""
+        self.sums: Sums | None = None
+        self.terms: Terms | None = None
+        self._places: dict[str, Place] = {}
 
     def fits(self, exchange: Exchange) -> bool:
         """Whether it is the exchange's still, or of one with the same path and principal."""
@@ -133,25 +145,33 @@ class Form:
 
     def prepare(self) -> bool:
         """For many exchanges; False where there will be none, or where a text must be mended each time."""
-        path, model = self._blank.path, self._model
+        path, model = self.blank.path, self._model
         if not self.generates or hide_credentials(path) != path:
             return False
         if model is not None and (model_of(model) != model or hide_credentials(model) != model):
             return False
-        shared = {name: value for name, value in msgspec.to_builtins(self._blank).items() if name not in _OWN}
+        shared = {name: value for name, value in msgspec.to_builtins(self.blank).items() if name not in _OWN}
         try:
             self.text = b"[" + msgspec.json.encode(shared) + b","
+            self.who = msgspec.json.encode({name: shared[name] for name in _WHO})[1:-1].decode()
         except UnicodeEncodeError:  # a name that JSON can carry and UTF-8 cannot
             return False
         self.is_kept = True
         return True
+
+    def place(self, endpoint: Endpoint) -> Place:
+        """Its parts of lines: a reload makes new endpoints, of other regions too."""
+        place = self._places.get(endpoint.name)
+        if place is None or place.endpoint is not endpoint:
+            place = self._places[endpoint.name] = Place(endpoint)
+        return place
 
     def fill(self, exchange: Exchange, now_monotonic: float) -> UsageRecord:
         """The record of one of its exchanges, without its charge."""
         endpoint, first_byte, intent = exchange.endpoint, exchange.first_byte, exchange.intent_read
         size_bytes = exchange.request_bytes
         record = replace(
-            self._blank,
+            self.blank,
             time=rfc3339(exchange.received_at),
             id=exchange.id,
             endpoint=None if endpoint is None else endpoint.name,

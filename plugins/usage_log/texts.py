@@ -19,6 +19,9 @@ _LONGEST_MODEL: Final = 128
 _LONGEST_LABEL: Final = 256
 _CUT: Final = "…"
 
+_NUMBERS: Final[list[str]] = [str(number) for number in range(1000)]
+_LONGEST_MS: Final = 1e12  # 30 years; much more is written with an exponent
+
 _MILLISECONDS: Final = tuple(f".{number:03d}Z" for number in range(1000))
 
 
@@ -48,6 +51,20 @@ def rfc3339(unix_seconds: float) -> str:
 def to_ms(seconds: float) -> float:
     """Milliseconds to the tenth, of a time that has passed."""
     return int(seconds * 10_000 + 0.5) / 10  # `round` takes ten times as long
+
+
+def number(value: int) -> str:
+    """As JSON has it. Nearly all are small: statuses, milliseconds, tokens."""
+    return _NUMBERS[value] if 0 <= value < 1000 else str(value)
+
+
+def tenths(milliseconds: float) -> int:
+    """As whole tenths, where it is some: `to_ms` gives nothing else. -1: it is none, or too long to be written so."""
+    if 0.0 <= milliseconds < _LONGEST_MS:
+        found = int(milliseconds * 10 + 0.5)
+        if found / 10 == milliseconds:
+            return found
+    return -1
 
 
 def path_of(target: str) -> str:

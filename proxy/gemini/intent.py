@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
+from proxy.gemini.plain_request import Plain, read_plain
 from proxy.gemini.prompt_size import prompt_size, tokens_of_text
 from proxy.gemini.repeated_names import named_model, says_twice
-from proxy.gemini.request_fields import VIDEO_CALLS, Asked, dearest_size, read_fields, read_name
+from proxy.gemini.request_fields import BATCH, VIDEO_CALLS, Asked, dearest_size, makes_text, read_fields, read_name
 from proxy.gemini.request_names import Names
 from proxy.operation import Intent, Operation
 from proxy.usage import Usage
@@ -26,6 +27,9 @@ _ALSO_READ: Final = frozenset({"countTokens", "computeTokens"})  # free, but wor
 # More and a body is not looked into: to decode and to walk 300 000 empty objects, 1 MiB, took a quarter of a second
 # of everybody's time. A turn of a chat has eight of these, a tool's schema a few hundred.
 _MOST_PARTS: Final = 60_000
+
+# Of a body that may be plain: a long chat is rarely without a tool or a file, and would be read twice.
+_PLAIN_BYTES: Final = 32 * 1024
 
 # Inlined requests of a batch that are looked at one by one, at 10 microseconds each.
 _MOST_REQUESTS: Final = 1000
@@ -42,9 +46,19 @@ def read_intent(operation: Operation, target: str, skeleton: bytes, *, truncated
     and an estimate. Raises ValueError, in Google's words, when the operation needs a JSON object and the
     body is not one, or when only the body names the model and it cannot be read.
     """
-    name, in_body = operation.name, operation.model_in_body
-    if not (operation.generates or in_body or name in _ALSO_READ) or operation.api == "live":
+    in_body = operation.model_in_body
+    if not (operation.generates or in_body or operation.name in _ALSO_READ) or operation.api == "live":
         return Intent(model=operation.model, stream=operation.streams)
+    if truncated_from is None and len(skeleton) <= _PLAIN_BYTES and not in_body:
+        plain = read_plain(skeleton) if makes_text(operation, operation.model) else None
+        if plain is not None:
+            return _plain_intent(operation, plain)
+    return read_any(operation, skeleton, truncated_from)
+
+
+def read_any(operation: Operation, skeleton: bytes, truncated_from: int | None = None) -> Intent:
+    """The intent of a request that need not be plain: as `read_intent`, of what has to be looked into."""
+    name, in_body = operation.name, operation.model_in_body
     body = None
     if truncated_from is None:
         try:
@@ -60,7 +74,7 @@ def read_intent(operation: Operation, target: str, skeleton: bytes, *, truncated
     model = named_model(skeleton) if in_body else operation.model
     if name in VIDEO_CALLS and says_twice(skeleton, body):
         return _unread(operation, model, len(skeleton))
-    asked = _read_batch(operation, model, body) if name == "batchGenerateContent" else None
+    asked = _read_batch(operation, model, body) if name == BATCH else None
     tokens, images = prompt_size(body)
     return _intent(
         model,
@@ -68,6 +82,17 @@ def read_intent(operation: Operation, target: str, skeleton: bytes, *, truncated
         stream=operation.streams or body.get("stream") is True,
         input_tokens=tokens,
         input_images=images,
+    )
+
+
+def _plain_intent(operation: Operation, plain: Plain) -> Intent:
+    return Intent(
+        model=operation.model,
+        stream=operation.streams,
+        input_tokens=tokens_of_text(plain.text),
+        max_output_tokens=plain.output or None,  # 0 bounds nothing
+        candidate_count=plain.candidates or 1,
+        thinking_budget=plain.thinking,
     )
 
 

@@ -1,277 +1,127 @@
 """What a usage record costs: the price file in force, applied to a record's own fields.
 
 The composition root makes one `PriceBook` a process and replaces its content at a reload; plugins see it as
-`services.prices`. The decisions stand in the files beside it: what is billed (`billed.py`), by which rates
-(`rate_card.py`), what was used where nothing was counted (`expected.py`), how counts become lines (`charges.py`), what
-the team pays (`team_prices.py`). Pure: no clock, no
-I/O, no rounding; the same record and the same file give the same charge for ever.
+`services.prices`. `pages.py` prices a record by it. Here is also what is the same for all calls of a kind: the rates of
+text, found once, so that a charge is three products.
 """
 
-from decimal import Decimal
-from fnmatch import fnmatchcase
-from typing import Final, final
+from typing import Any, Final, final
 
-from proxy.gemini.billed import BEGINS, Billed, billed
-from proxy.gemini.charges import DEFAULT_SIZE, Bill, bill_tokens
-from proxy.gemini.expected import expected_usage
-from proxy.gemini.model_names import find_model
-from proxy.gemini.price_list import Grounding, Model, PriceList
-from proxy.gemini.rate_card import Rate, RateCard, Tier, compile_card, each
-from proxy.gemini.team_prices import TeamPriceBook
+import msgspec
+from msgspec.structs import replace
+
+from proxy.gemini.charges import Bill
+from proxy.gemini.pages import Pages
+from proxy.gemini.price_list import PriceList
+from proxy.gemini.rate_card import Rate, Tier
 from proxy.price import Charge
 from proxy.record import Pricing, UsageRecord
 from proxy.usage import Usage, UsageState
 
-_MOST_CASES = 1000  # that are remembered: a name is the caller's text
-_DEFAULT_RESOLUTION = "720p"  # what Veo makes where nothing is asked
-_BEST_RESOLUTION = "4k"  # of all that Veo makes; a model may stop below
-_ASKABLE = frozenset({"flex", "priority"})  # tiers; a batch or a commitment is not had for a word in a body
-_FINAL: Final = UsageState.FINAL
-_BY_USAGE: Final = Billed.BY_USAGE
-_FREE: Final = Billed.FREE
-_ELSEWHERE: Final = Billed.ELSEWHERE
-_PRICED: Final = Pricing.PRICED
-_ESTIMATED: Final = Pricing.ESTIMATED
-_UNPRICED: Final = Pricing.UNPRICED
+_fields: Final = msgspec.structs.astuple  # all fields of a struct, in the time of two
 
 
 @final
 class PriceBook:
-    """See `Prices` in `price.py`. Without a price file it knows no price."""
+    """See `Prices` in `price.py`. Without a price file it knows no price.
+
+    Attributes:
+        pages: its content; None: there is none.
+    """
+
+    __slots__ = ("pages",)
 
     def __init__(self, prices: PriceList | None = None, version: str | None = None) -> None:
-        self._pages: _Pages | None = None
+        self.pages: Pages | None = None
         if prices is not None and version is not None:
             self.replace(prices, version)
 
     def replace(self, prices: PriceList, version: str) -> None:
         """Swap the content; called by the composition root at its start and at a reload only."""
-        self._pages = _Pages(prices, version)
+        self.pages = Pages(prices, version)
 
     @property
     def version(self) -> str | None:
-        return self._pages.version if self._pages else None
+        return self.pages.version if self.pages else None
 
     def charge(self, record: UsageRecord) -> Charge:
         """What a record costs. Never raises."""
-        pages = self._pages
+        pages = self.pages
         if pages is None:
-            return Charge(pricing=_UNPRICED, price_list=record.price_list)
+            return Charge(pricing=Pricing.UNPRICED, price_list=record.price_list)
         return pages.charge(record)
 
+    def terms(self, record: UsageRecord) -> "TextTerms":
+        """What calls like that of a record cost where all that they used is text. See `Prices`."""
+        return TextTerms(self, record)
+
 
 @final
-class _Case:
-    """What records of one model, tier and place have in common. Its rate cards are compiled when one needs them.
-
-    Attributes:
-        name: in the price file.
-        tier: the one served.
-        is_sum: over requests or turns: of none of them are the counts known.
-        is_labelled: the surface says which tokens are an image's; OpenAI's does not.
-    """
+class TextTerms:
+    """See `Terms` in `price.py`. It holds across reloads: what it found is of one content of the book."""
 
     __slots__ = (
-        "card",
-        "is_known",
-        "is_labelled",
-        "is_regional",
-        "is_sum",
-        "long_card",
-        "model",
-        "name",
-        "tier",
+        "_book",
+        "_input",
+        "_is_text",
+        "_model",
+        "_name",
+        "_output",
+        "_pages",
+        "_record",
+        "_served",
+        "_thoughts",
+        "_tier",
     )
 
-    def __init__(
-        self, record: UsageRecord, name: str | None, model: Model | None, tier: Tier, *, is_known: bool
-    ) -> None:
-        """`is_known`: the tier."""
-        api = record.api
-        self.name: Final = name
-        self.model: Final = model
-        self.tier: Final[Tier] = tier
-        self.is_known: Final = is_known
-        self.is_regional: Final = record.location not in (None, "global")
-        self.is_sum: Final = tier == "batch" or api == "live"
-        self.is_labelled: Final = api != "openai"
-        self.card: RateCard | None = None
-        self.long_card: RateCard | None = None
+    def __init__(self, book: PriceBook, record: UsageRecord) -> None:
+        self._book: Final = book
+        self._record: Final = replace(record, usage=None, usage_state=UsageState.FINAL)
+        # What was looked up last, and by what: the book's content, and the model and the tier that an answer names.
+        self._pages: Pages | None = None
+        self._model: str | None = None
+        self._tier: str | None = None
+        self._is_text = False  # False: such calls are not priced here
+        self._name: str | None = None
+        self._served: Tier = "standard"
+        self._input: Rate | None = None
+        self._output: Rate | None = None
+        self._thoughts: Rate | None = None
 
-
-@final
-class _Pages:
-    """One price file, compiled as far as it was needed."""
-
-    def __init__(self, prices: PriceList, version: str) -> None:
-        self.version: Final = version
-        self._prices: Final = prices
-        self._teams: Final = TeamPriceBook(prices.lists)
-        self._tiers: Final[dict[str, Tier]] = {
-            name.lower(): tier  # type: ignore[misc]  # the fields of Tiers are the tiers
-            for tier in prices.tiers.__struct_fields__
-            for name in getattr(prices.tiers, tier).names
-        }
-        self._cases: Final[dict[tuple[str | None, str | None, str | None, str | None, str, str, bool], _Case]] = {}
-        self._searches: Final[dict[str, tuple[Rate | None, Grounding] | None]] = {}
-
-    def charge(self, record: UsageRecord) -> Charge:
-        usage, price_list = record.usage, record.price_list
-        how = _BY_USAGE if usage is not None else billed(record)
-        if how is _FREE:
-            return self._charged(price_list, Bill(), None, None)
-        state = record.usage_state
-        case = self._case(record, usage, state)
-        name, model = case.name, case.model
-        if how is _ELSEWHERE or name is None or model is None:
-            return self._unpriced(price_list, None, None)
+    def charge(self, usage: Usage) -> Charge | None:
+        """As `Pages.charge` and `bill_tokens` have it, of what has nothing that those would have to look at."""
+        inputs: dict[str, int]
+        outputs: dict[str, int]
+        model: str | None
+        tier: str | None
+        facts: tuple[Any, ...] = _fields(usage)  # tokens, tokens by modality, and all else
+        given, cached, tool, output, thought, _, inputs, _, _, outputs, images, film, _, searches, _, tier, model, _ = (
+            facts
+        )
+        pages = self._book.pages
+        if pages is not self._pages or model != self._model or tier != self._tier:
+            self._look_up(pages, usage, model, tier)
+        if pages is None or not self._is_text or cached or tool or images or film or searches:
+            return None
+        if given > pages.long_context_tokens or not (_is_text(inputs) and _is_text(outputs)):
+            return None
         bill = Bill()
-        bill.counted = case.is_known and usage is not None and state is _FINAL
-        image = model.image
-        if model.video_second:
-            _bill_video(bill, model, record)
-        elif image is not None:
-            _bill_images(bill, image, record)
-        else:
-            if usage is None:
-                usage = expected_usage(record, model, self._prices.estimate.output_tokens)
-            searches = usage.search_queries
-            if searches > 0:
-                self._bill_searches(bill, name, searches, is_sum=case.is_sum)
-            card = self._card(bill, case, model, usage)
-            asked = record.asked_image_size if card.makes_images else None
-            bill_tokens(bill, card, usage, asked, searched=searches > 0, labelled=case.is_labelled)
-        served = case.tier if case.is_known else None
-        # What ran has used something, but for Imagen where all that it made was filtered.
-        if not bill.known or not (bill.lines or (image is not None and bill.counted)):
-            return self._unpriced(price_list, served, bill.image_size)
-        return self._charged(price_list, bill, name, served)
+        bill.add(self._input, given)
+        bill.add(self._output, output)
+        bill.add(self._thoughts, thought)
+        if not (bill.known and bill.lines):
+            return None
+        return pages.charged(self._record.price_list, bill, self._name, self._served)
 
-    def _case(self, record: UsageRecord, usage: Usage | None, state: UsageState) -> _Case:
-        """Which model ran, and in which tier. Few cases make most records: each is found once."""
-        tier = None if usage is None else usage.tier
-        if usage is None or (tier is None and state is not _FINAL):
-            return self._find_case(record)  # the tier may be one that was asked for
-        key = (
-            record.model,
-            usage.model_version,
-            tier,
-            record.location,
-            record.api,
-            record.operation,
-            record.once is not None,
-        )
-        case = self._cases.get(key)
-        if case is None:
-            if len(self._cases) >= _MOST_CASES:
-                self._cases.clear()
-            case = self._cases[key] = self._find_case(record)
-        return case
-
-    def _find_case(self, record: UsageRecord) -> _Case:
-        usage = record.usage
-        name = find_model(self._prices, record.model, usage.model_version if usage is not None else None)
-        tier, is_known = self._tier(record)
-        return _Case(record, name, None if name is None else self._prices.models[name], tier, is_known=is_known)
-
-    def _charged(self, price_list: str | None, bill: Bill, name: str | None, tier: Tier | None) -> Charge:
-        cost = bill.total
-        price: Decimal | str | None = cost
-        currency = "USD"
-        if price_list is not None:
-            price, currency = self._teams.price(price_list, bill, name, is_batch=tier == "batch")
-        return Charge(
-            pricing=_PRICED if bill.counted else _ESTIMATED,
-            tier=tier,
-            image_size=bill.image_size,
-            cost=cost,
-            price=price,
-            price_currency=currency,
-            price_list=price_list,
-            prices=self.version,
-            lines=tuple(bill.lines),
-        )
-
-    def _unpriced(self, price_list: str | None, tier: Tier | None, image_size: str | None) -> Charge:
-        return Charge(pricing=_UNPRICED, tier=tier, image_size=image_size, price_list=price_list, prices=self.version)
-
-    def _tier(self, record: UsageRecord) -> tuple[Tier, bool]:
-        """The tier served, and whether it is known. A word that no tier has is taken for the standard one: the most
-        that Google asks without being asked for more."""
-        # The results of a batch. A finished Interaction is read once too, and is none.
-        if record.operation in BEGINS or (record.once is not None and record.api != "interactions"):
-            return "batch", True
-        said = record.usage.tier if record.usage else None
-        if said is None:
-            return self._asked_tier(record), True
-        tier = self._tiers.get(said.lower())
-        return tier or "standard", tier is not None
-
-    def _asked_tier(self, record: UsageRecord) -> Tier:
-        """Of what broke off before its tier was said. On Vertex no body decides it (Gemini fact 2.2)."""
-        on_vertex = record.api == "vertex" or record.location is not None
-        if record.usage_state is _FINAL or record.estimate is None or on_vertex:
-            return "standard"
-        tier = self._tiers.get((record.estimate.tier or "").lower())
-        return tier if tier in _ASKABLE else "standard"
-
-    def _card(self, bill: Bill, case: _Case, model: Model, usage: Usage) -> RateCard:
-        is_long = model.standard_long is not None and usage.input_tokens > self._prices.long_context_tokens
-        if is_long and case.is_sum:  # none of its parts need be long
-            is_long = bill.counted = False
-        card = case.long_card if is_long else case.card
-        if card is None:
-            card = compile_card(self._prices, model, case.tier, is_long=is_long, regional=case.is_regional)
-            if is_long:
-                case.long_card = card
-            else:
-                case.card = card
-        return card
-
-    def _bill_searches(self, bill: Bill, name: str, queries: int, *, is_sum: bool) -> None:
-        if name not in self._searches:
-            groups = self._prices.grounding.values()
-            self._searches[name] = next(
-                (
-                    (_search_rate(group), group)
-                    for group in groups
-                    if any(fnmatchcase(name, pattern) for pattern in group.models)
-                ),
-                None,
-            )
-        found = self._searches[name]
-        if found is None:
-            bill.known = False
-            return
-        rate, group = found
-        by_prompt = group.search_query is None
-        # How many prompts of a sum have searched is not in it: no more than there were queries.
-        bill.counted = bill.counted and not group.inferred and not (by_prompt and is_sum)
-        bill.add(rate, 1 if by_prompt and not is_sum else queries)
+    def _look_up(self, pages: Pages | None, usage: Usage, model: str | None, tier: str | None) -> None:
+        self._pages, self._model, self._tier = pages, model, tier
+        case = None if pages is None else pages.text_case(replace(self._record, usage=usage))
+        card = None if case is None else case.card
+        self._is_text = card is not None
+        if case is not None and card is not None:
+            self._name, self._served = case.name, case.tier
+            self._input, self._output, self._thoughts = card.inputs.get("text"), card.outputs.get("text"), card.thoughts
 
 
-def _search_rate(group: Grounding) -> Rate | None:
-    if group.search_query is not None:
-        return each("search_queries", group.search_query)
-    return None if group.search_prompt is None else each("search_prompts", group.search_prompt)
-
-
-def _bill_video(bill: Bill, model: Model, record: UsageRecord) -> None:
-    """No answer says how long a video is: it is as the request wanted it (Gemini fact 4.4)."""
-    bill.counted = False
-    for usage in (record.usage, record.estimate):
-        if usage is not None and usage.video_seconds > 0:
-            resolution = (usage.video_resolution or _DEFAULT_RESOLUTION).lower()
-            price = model.video_second.get(resolution)
-            if price is None and resolution == _BEST_RESOLUTION:
-                price = max(model.video_second.values())  # of a model that does not make it: its dearest
-            bill.add(None if price is None else each("video_seconds", price), usage.video_seconds)
-            return
-
-
-def _bill_images(bill: Bill, price: Decimal, record: UsageRecord) -> None:
-    """Imagen counts no tokens; its images are its usage."""
-    usage = record.usage or record.estimate
-    bill.images = max(usage.images, 0 if record.usage else 1) if usage else 1
-    bill.image_size = record.asked_image_size or DEFAULT_SIZE
-    bill.add(each("images", price), bill.images)
+def _is_text(by_modality: dict[str, int]) -> bool:
+    return not by_modality or (len(by_modality) == 1 and "text" in by_modality)

@@ -37,12 +37,13 @@ _IMAGE_MODEL = re.compile(r"-image\b|nano-banana|^imagen")
 _MAKE_IMAGES: Final = frozenset({"images.generations", "images.edits"})
 _MAKE_NONE: Final = ("embed", "batchembed", "asyncbatchembed", "count", "compute")  # how their names begin
 _IMAGEN_DEFAULT_COUNT: Final = 4
+BATCH: Final = "batchGenerateContent"  # its requests are one by one as others are alone
 VIDEO_CALLS: Final = frozenset({"predictLongRunning", "videos"})
 _VIDEO_DEFAULT_SECONDS: Final = 8  # Veo's own, and the longest that one call makes
 _MOST_VIDEOS: Final = 4  # that one call makes
 _RESOLUTIONS = ("720p", "1080p", "4k")  # by price
 _LINES = ((720, "720p"), (1080, "1080p"))  # of the shorter side; beyond it is 4k
-_MAX_COUNT: Final = 1 << 31  # counts are int32 at Google
+MOST_ASKED: Final = 1 << 31  # counts are int32 at Google
 
 # What is remembered of calls that say nothing: a model's name is the caller's text.
 _MOST_KEPT: Final = 1000
@@ -104,9 +105,10 @@ class _Call:
         asked: all that there is to know where the body says nothing.
         outputs: the bounds of the output that it reads.
         body_decides: whether its body may ask for images, or for none.
+        makes_text: by Google's own bound of the output, and nothing else unless its body asks for more.
     """
 
-    __slots__ = ("asked", "body_decides", "is_video", "most_images", "outputs")
+    __slots__ = ("asked", "body_decides", "is_video", "makes_text", "most_images", "outputs")
 
     def __init__(self, name: str, api: str, model: str | None) -> None:
         outputs = _OUTPUT_BY_NAME.get(name)
@@ -129,9 +131,15 @@ class _Call:
             video_seconds=_VIDEO_DEFAULT_SECONDS if self.is_video else 0,
             by_name=True,
         )
+        self.makes_text: Final = outputs == _NATIVE_OUTPUT and not (wants_images or self.is_video or name == BATCH)
 
 
 _kept: Final[dict[tuple[str, str, str | None], _Call]] = {}
+
+
+def makes_text(operation: Operation, model: str | None) -> bool:
+    """Whether it asks for text, and is bound by `maxOutputTokens`, unless its body says otherwise."""
+    return _call(operation, model).makes_text
 
 
 def read_fields(operation: Operation, model: str | None, body: dict[str, Any]) -> Asked:
@@ -234,7 +242,7 @@ def _largest(values: list[Any] | None) -> int | None:
         return None
     largest: int | None = None
     for value in values:
-        said = count(value, _MAX_COUNT)
+        said = count(value, MOST_ASKED)
         if said is not None and (largest is None or said > largest):
             largest = said
     return largest

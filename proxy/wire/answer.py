@@ -20,7 +20,7 @@ class Answer(Protocol):
     Attributes:
         head: as it came.
         fields: end-to-end ones only, in order, ready to be sent down; Content-Length among them where it was declared.
-        as_it_came: the lines of its head, where all of them may go down as they are; else b"".
+        as_it_came: the lines of its head, where those of `fields` may go down as they are; else b"".
         length: of the body, where it is known: declared, or 0 where there can be none (HEAD, 204, 304).
     """
 
@@ -53,9 +53,9 @@ class Answer(Protocol):
         """Let go of it: the connection is used again if the body was read to its end, else it is cut."""
 
 
-async def all_of(answer: Answer, first: bytes | None) -> bytes:
-    """The body of a small answer, of which this came so far. Raises as `Answer.read`."""
-    pieces = [first] if first else []
-    while first != b"" and (piece := await answer.read()):
+async def rest_of(answer: Answer) -> list[bytes]:
+    """What is still to come of a small one. Raises as `Answer.read`."""
+    pieces = []
+    while piece := await answer.read():
         pieces.append(piece)
-    return b"".join(pieces)
+    return pieces

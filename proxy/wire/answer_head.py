@@ -28,10 +28,11 @@ class AnswerHead:
         fields: end-to-end ones, in order.
         length: the body's; 0 where there can be none. None in chunks, or until close.
         until_close: the body ends with the connection.
-        as_it_came: its lines, where they may go down as they are: all of them, and a Date among them. Else b"".
+        in_chunks: it comes so.
+        as_it_came: its lines, where they may go down as they are: those of `fields`, a Date among them. Else b"".
     """
 
-    __slots__ = ("as_it_came", "fields", "head", "length", "until_close")
+    __slots__ = ("as_it_came", "fields", "head", "in_chunks", "length", "until_close")
 
     def __init__(
         self, head: ResponseHead, fields: list[RawField], length: int | None, *, until_close: bool, as_it_came: bytes
@@ -41,6 +42,7 @@ class AnswerHead:
         self.fields: Final = fields
         self.length: Final[int | None] = length
         self.until_close: Final = until_close
+        self.in_chunks: Final = length is None and not until_close
         self.as_it_came: Final = as_it_came
 
 

@@ -1,7 +1,8 @@
 """What comes down on a connection to an endpoint, read into the head and the body of the one answer asked for.
 
 `upstream.py` feeds it. httptools parses and is strict; it knows no bounds, so they stand here. A head that is familiar
-takes a shorter way, and so does its body: past the parser.
+takes a shorter way, and so does its body: past the parser, to which an answer in chunks goes back with the first one
+that is not whole.
 """
 
 from typing import Final, final
@@ -10,10 +11,12 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpResponsePars
 
 from proxy.head import RawField
 from proxy.wire.answer_head import MOST_FIELDS, AnswerHead, BadHead, check_fields, read_head
+from proxy.wire.chunks import whole_chunks
 from proxy.wire.familiar_answer import FamiliarAnswer, learned
 from proxy.wire.inflow import Inflow, Source
 
 _HEAD_FIELDS: Final = 8  # of the largest size that fit into a head: 128 KiB by default, twice Envoy's bound
+_OF_CHUNKS: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"  # a head for who saw none
 
 
 class _Stop(Exception):
@@ -39,6 +42,7 @@ class AnswerReader:
         "_fed_bytes",
         "_field_bytes",
         "_fields",
+        "_in_chunks",
         "_missed",
         "_no_body",
         "_owed_bytes",
@@ -70,6 +74,7 @@ class AnswerReader:
         self._familiar: FamiliarAnswer | None = None
         self._missed = 0  # how many heads in a row were not familiar
         self._owed_bytes = 0  # still to come of a body that the parser knows nothing of
+        self._in_chunks = False  # there come more of such a body, and the next byte is the first of one
 
     def expect(self, *, no_body: bool) -> None:
         """A request goes up: its answer follows."""
@@ -88,6 +93,8 @@ class AnswerReader:
         between = self._between and self.said is None and not self._no_body
         if self._owed_bytes:
             taken = self._take_owed(data)
+        elif self._in_chunks:
+            taken = self._take_chunks(data.tobytes(), 0)
         elif between and self._familiar is not None:
             taken = self._recognise(self._familiar, data)
         if taken == size:
@@ -96,6 +103,9 @@ class AnswerReader:
             data = data[taken:]
         parser = self._parser = self._parser or HttpResponseParser(self)
         try:
+            if self._in_chunks:
+                self._in_chunks = False
+                parser.feed_data(_OF_CHUNKS)
             parser.feed_data(data)
         except HttpParserError as error:
             if isinstance(error, HttpParserCallbackError) and not isinstance(error.__context__, _Stop | BadHead):
@@ -130,6 +140,8 @@ class AnswerReader:
 
     def on_headers_complete(self) -> None:
         raw, reason, self._fields, self._reason = self._fields, self._reason, [], b""
+        if self.said is not None:
+            return  # it was said past the parser; this was `_OF_CHUNKS`
         parser = self._parser
         assert parser is not None
         status = parser.get_status_code()
@@ -174,6 +186,9 @@ class AnswerReader:
         self._parser = None  # over 1 KB, and the next may be familiar too
         said = familiar.said
         self._begin(said)
+        if said.in_chunks:
+            self._in_chunks = True
+            return self._take_chunks(came, end)
         owed = said.length or 0
         piece = came[end : end + owed]
         self._take(piece, owed)
@@ -193,6 +208,19 @@ class AnswerReader:
         if not self._owed_bytes:
             self.reusable = True
             self._end()
+
+    def _take_chunks(self, data: bytes, at: int) -> int:
+        """How far `data` is read once the chunks are taken that are whole and plain."""
+        contents: list[bytes] = []
+        end = whole_chunks(data, at, contents)
+        for content in contents:
+            if content:
+                self.inflow.feed(content)
+            else:
+                self._in_chunks = False
+                self.reusable = True
+                self._end()
+        return end
 
     # --- the answer ---
 

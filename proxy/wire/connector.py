@@ -1,16 +1,11 @@
 """How the pool gets its connections: aiohttp's connector, with protocols that hold little, under TLS too.
 
-The fast road has protocols of its own dialled; `Connection` is that of the plain road and of sessions' handshakes.
-
-uvloop gives each TLS connection a buffer of 256 KiB and hands on as much at once: 1 MiB a stream whose caller reads
-slowly. So TLS is asyncio's own here, on either loop, and reads as much at once as a plain connection; that makes it
-0.5. An answer that nobody asked for ends its connection: it would be taken for that to the next request. Of requests it
-knows no more.
+The fast road has protocols of its own dialled; `Connection` is that of the plain road and of sessions' handshakes. An
+answer that nobody asked for ends it: it would be taken for that to the next request. Of requests it knows no more.
+TLS is ours, on either loop: `upstream_tls.py`.
 """
 
 import asyncio
-import ssl
-from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Container
 from functools import partial
 from typing import Any, cast
@@ -19,8 +14,8 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
-from proxy.wire.inflow import READ_BYTES
 from proxy.wire.intake import Frugal, Intake
+from proxy.wire.upstream_tls import Tls
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # whoever dials has its own
 
@@ -65,34 +60,6 @@ def _break(body: object) -> None:
         body.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
 
 
-class _Tls(SSLProtocol):
-    max_size = READ_BYTES
-
-    def _do_read__buffered(self) -> None:
-        """As asyncio's, which asks once more after each read to be told by an exception that nothing is left.
-
-        A tenth of a small call. OpenSSL takes a record off the buffer before it says that it has not come whole, so
-        that nothing is left where the buffer is empty and nothing is decrypted.
-        """
-        tls: Any = self
-        session, coming = tls._sslobj, tls._incoming
-        buffer = tls._app_protocol_get_buffer(tls._get_read_buffer_size())
-        room, came, count = len(buffer), 0, 1
-        try:
-            while count and came < room and (not came or coming.pending or session.pending()):
-                count = session.read(room - came, buffer[came:] if came else buffer)
-                came += count
-            if came == room:
-                tls._loop.call_soon(tls._do_read)
-        except (ssl.SSLWantReadError, ssl.SSLSyscallError):
-            pass  # asyncio's SSLAgainErrors
-        if came:
-            tls._app_protocol_buffer_updated(came)
-        if not count:  # the peer's goodbye
-            tls._call_eof_received()
-            tls._start_shutdown()
-
-
 class Destination(aiohttp.ClientRequest):
     """Where to dial, and what makes the protocol of each connection: for `Connector.dial`, and never sent."""
 
@@ -102,11 +69,12 @@ class Destination(aiohttp.ClientRequest):
 
 
 class Connector(aiohttp.TCPConnector):
-    """Private names of aiohttp and asyncio, there is no other way in: tests/wire/test_aiohttp_client_private.py."""
+    """Private names of aiohttp, there is no other way in: tests/wire/test_aiohttp_client_private.py."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._factory = cast(Any, partial(Connection, self._loop, Intake(), self._acquired))
+        self._intake = Intake()
+        self._factory = cast(Any, partial(Connection, self._loop, self._intake, self._acquired))
 
     async def dial(self, destination: Destination) -> Any:
         """The protocol of a new connection. Raises ClientError, OSError."""
@@ -127,7 +95,7 @@ class Connector(aiohttp.TCPConnector):
         wire: Any = None
         try:
             wire, tls = await super()._wrap_create_connection(
-                partial(_Tls, self._loop, protocol, context, made, server_hostname=name), req=req, **kwargs
+                partial(Tls, protocol, context, name, self._intake, made), req=req, **kwargs
             )
             await made
         except BaseException as error:
@@ -137,4 +105,4 @@ class Connector(aiohttp.TCPConnector):
             if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError | TimeoutError):
                 raise aiohttp.ClientConnectorError(req.connection_key, error) from error  # what the handshake met
             raise
-        return cast(Any, tls)._app_transport, protocol
+        return tls, protocol

@@ -1,33 +1,41 @@
 """A head that an endpoint has answered with before: known by its form, it is neither parsed nor judged again.
 
 As `familiar.py` for requests: answers of one kind differ in their length, their date and how long they took. Each
-connection keeps the last of its own that llhttp has read. Nearly always such a head goes down just as it came.
+connection keeps the last of its own that llhttp has read. Nearly always such a head goes down just as it came, but for
+the line that says how this hop frames the body.
 """
 
 from typing import Final, final
 
-from proxy.head import Headers, ResponseHead
+from proxy.head import Headers, RawField, ResponseHead, fold
 from proxy.wire.answer_head import AnswerHead
 from proxy.wire.mould import Mould, mould_of
+
+_CODING: Final = b"transfer-encoding"
+_FIXED: Final = frozenset({_CODING})  # llhttp goes by its value
 
 
 @final
 class FamiliarAnswer:
-    """See the module. Of an answer whose body has a declared length, and which ends no connection.
+    """See the module. Of an answer whose body has a declared length or comes in chunks, and which ends no connection.
 
     Attributes:
         said: what the last one says.
     """
 
-    __slots__ = ("_as_it_came", "_headers", "_mould", "said")
+    __slots__ = ("_as_it_came", "_coding", "_end_bytes", "_headers", "_mould", "said")
 
     def __init__(self, said: AnswerHead, mould: Mould) -> None:
         """Use `learned`."""
         head = said.head
+        raw = head.headers.raw
         self._mould: Final = mould
-        self._headers: Final = Headers(head.headers.raw.copy())  # nobody else has them
+        self._headers: Final = Headers(raw.copy())  # nobody else has them
         self._headers.first  # noqa: B018  # made once for all
-        self._as_it_came: Final = _goes_on_unchanged(head, mould.head)
+        self._coding: Final = _place_of_coding(raw) if said.in_chunks else -1  # among the fields
+        # What ends the head and does not go on: with the coding's line, which is the last where Google writes it.
+        self._end_bytes: Final = 4 + (4 + sum(map(len, raw[self._coding])) if said.in_chunks else 0)
+        self._as_it_came: Final = mould.head[: -self._end_bytes] == _written(said)
         self.said = self._anew(head)
 
     def end_in(self, data: bytes) -> int:
@@ -44,9 +52,11 @@ class FamiliarAnswer:
         return end
 
     def _anew(self, head: ResponseHead) -> AnswerHead:
-        mould = self._mould
-        as_it_came = mould.head[:-4] if self._as_it_came else b""
-        return AnswerHead(head, head.headers.raw, mould.length, until_close=False, as_it_came=as_it_came)
+        fields, coding = head.headers.raw, self._coding
+        if coding >= 0:
+            fields = fields[:coding] + fields[coding + 1 :]
+        as_it_came = self._mould.head[: -self._end_bytes] if self._as_it_came else b""
+        return AnswerHead(head, fields, self._mould.length, until_close=False, as_it_came=as_it_came)
 
 
 def learned(data: bytes, said: AnswerHead, before: FamiliarAnswer | None, longest: int) -> FamiliarAnswer | None:
@@ -56,19 +66,25 @@ def learned(data: bytes, said: AnswerHead, before: FamiliarAnswer | None, longes
     """
     head = said.head
     raw, status = head.headers.raw, head.status
-    if said.fields is not raw or status in (204, 304) or not data.startswith(b"HTTP/1.1 %d " % status):
-        return None  # a field was of one hop, or other heads came before it
+    of_this_hop = len(raw) - len(said.fields)
+    if of_this_hop != said.in_chunks or status in (204, 304) or not data.startswith(b"HTTP/1.1 %d " % status):
+        return None  # more of it than the framing was of one hop, or other heads came before it
     mould, fields = None, raw
     if before is not None and status == before.said.head.status and head.reason == before.said.head.reason:
         mould, fields = before._mould, before._headers.raw
-    mould = mould_of(data, raw, mould, fields, fixed=frozenset(), longest=longest)
-    return None if mould is None or mould.length is None else FamiliarAnswer(said, mould)
+    mould = mould_of(data, raw, mould, fields, fixed=_FIXED, longest=longest)
+    return None if mould is None or (mould.length is None) != said.in_chunks else FamiliarAnswer(said, mould)
 
 
-def _goes_on_unchanged(head: ResponseHead, came: bytes) -> bool:
-    """It is what a `Reply` would make of it, byte for byte."""
+def _place_of_coding(raw: list[RawField]) -> int:
+    return [fold(name) for name, _ in raw].index(_CODING)
+
+
+def _written(said: AnswerHead) -> bytes:
+    """The lines that a `Reply` would make of it; b"" where it adds a Date."""
+    head = said.head
     if b"date" not in head.headers.first:  # made here, and so for all that come after, which are looked into often
-        return False
+        return b""
     lines = [f"HTTP/1.1 {head.status} {head.reason}".encode("utf-8", "surrogateescape")]
-    lines += [name + b": " + value for name, value in head.headers.raw]
-    return came == b"\r\n".join(lines) + b"\r\n\r\n"
+    lines += [name + b": " + value for name, value in said.fields]
+    return b"\r\n".join(lines)

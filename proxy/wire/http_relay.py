@@ -13,11 +13,11 @@ from proxy.endpoint import Endpoint
 from proxy.exchange import Exchange
 from proxy.gemini.framings import DIRECT_BYTES
 from proxy.gemini.intent import read_intent
-from proxy.head import RawField, RequestHead, ResponseHead
+from proxy.head import RequestHead, ResponseHead
 from proxy.operation import Intent, Operation
 from proxy.refusal import CallerGone, EndpointFailed, Refusal
 from proxy.usage import Outcome
-from proxy.wire.answer import ONE_WRITE, Answer, AnswerBroke, all_of
+from proxy.wire.answer import ONE_WRITE, Answer, AnswerBroke, rest_of
 from proxy.wire.credentials import CredentialFailed
 from proxy.wire.gear import Gear
 from proxy.wire.headers import encoded
@@ -50,7 +50,6 @@ class HttpRelay:
         "_drain_timer",
         "_drained",
         "_exchange",
-        "_fields",
         "_gear",
         "_head",
         "_hearing",
@@ -78,7 +77,6 @@ class HttpRelay:
         self._answer: Answer | None = None  # held: the best so far, while another endpoint may do better
         self._exchange: Exchange | None = None  # set while its answer goes down
         self._meter: Metering | None = None
-        self._fields: list[RawField] = []  # of the head that goes down
         self._was_asked = False  # for the intent
         self._caller_left = False
         self._drained = 0  # bytes read on after that
@@ -160,30 +158,29 @@ class HttpRelay:
         answer = self._answer
         assert answer is not None, "nothing was opened"
         self.body.let_go()
-        status = answer.head.status
+        status, length = answer.head.status, answer.length
+        connection = self._request.connection
+        self._exchange = exchange
         self._meter = meter = Metering(self._operation, answer.head, self._head.target)
-        length = answer.length
         whole = False
         try:
-            if length is None or length > ONE_WRITE:
-                self._exchange, self._fields = exchange, self._fields_for(exchange, answer)
-                await self._relay_piecewise(exchange, answer, meter)
-            else:  # a small answer: all of it is read, then sent in one write, then looked at
-                body = answer.take()
-                if body is None or len(body) != length:
-                    body = await all_of(answer, body)
-                exchange.response_bytes = len(body)
-                if not self._caller_left:
-                    self._say(exchange, answer, body)
-                if body:
-                    meter.feed(body)
-                if not self._caller_left and self._request.connection.paused:
+            pieces = answer.here()  # what came together with the head goes down together with it
+            if length is not None and length <= ONE_WRITE and not answer.over:
+                pieces += await rest_of(answer)  # and so does all that is small
+            while True:
+                last = answer.over
+                self._pass_on(pieces, last=last)
+                if not self._caller_left and connection.paused:
                     await self._wait_for_caller(exchange)
                 if meter.behind:
                     await meter.catch_up()
+                if last:
+                    break
+                pieces = answer.here() or await answer.more(self)
             whole = True
             exchange.outcome = _CLIENT_GONE if self._caller_left else _COMPLETED
         except AnswerBroke as broke:
+            broke.__traceback__ = None  # the answer keeps it, and it would keep this frame, which holds the answer
             # the plain road also breaks the answer off when the caller's own upload did, towards an early answer
             of_caller = self.body.failure is not None
             self._break_off(exchange, Outcome.CLIENT_GONE if of_caller else Outcome.UPSTREAM_BROKE, str(broke))
@@ -191,23 +188,11 @@ class HttpRelay:
             upstream = stop.reason == "upstream_idle" and self.body.failure is None
             self._break_off(exchange, Outcome.UPSTREAM_BROKE if upstream else Outcome.CLIENT_GONE, stop.reason)
         finally:
+            self._exchange = None  # it holds us
             exchange.usage, exchange.usage_state, error = meter.finish(complete=whole)
             exchange.reason = exchange.reason or error  # an error of Google's inside its 200
             exchange.once = meter.once
             note_what_was_asked(exchange, self._hearing, status)
-
-    def _say(self, exchange: Exchange, answer: Answer, body: bytes) -> None:
-        """All of a small answer."""
-        came, added, reply = answer.as_it_came, encoded(exchange.reply_headers), self.reply
-        if not came or self._operation.account_bound or not reply.pass_on(came, added, body):
-            reply.whole(answer.head.status, answer.head.reason, self._fields_for(exchange, answer), body)
-        self._begun(exchange, answer.head.status)
-
-    def _fields_for(self, exchange: Exchange, answer: Answer) -> list[RawField]:
-        fields: list[RawField] = list(answer.fields)
-        if self._operation.account_bound and 200 <= answer.head.status < 300:
-            fields = self._gear.uploads.rewrite(fields, exchange, self._request)
-        return fields + encoded(exchange.reply_headers)
 
     async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         if self._caller_left:
@@ -222,21 +207,6 @@ class HttpRelay:
         fields, body = refusal_fields(refusal, self._operation, extra)
         self.reply.whole(refusal.code, phrase(refusal.code), fields, body)
 
-    async def _relay_piecewise(self, exchange: Exchange, answer: Answer, meter: Metering) -> None:
-        """Every piece goes down as it comes, before anybody looks at it; a slow caller slows the endpoint."""
-        connection = self._request.connection
-        pieces = answer.here()  # what came together with the head goes down together with it
-        while True:
-            last = answer.over
-            self._pass_on(pieces, last=last)
-            if not self._caller_left and connection.paused:
-                await self._wait_for_caller(exchange)
-            if meter.behind:
-                await meter.catch_up()
-            if last:
-                return
-            pieces = answer.here() or await answer.more(self)
-
     def pour(self) -> bool:
         """While the exchange waits for more: pieces go down in the turn of the loop in which they were read."""
         answer, meter, connection = self._answer, self._meter, self._request.connection
@@ -249,6 +219,7 @@ class HttpRelay:
         return not (connection.paused or meter.behind)
 
     def _pass_on(self, pieces: list[bytes], *, last: bool) -> None:
+        """Every piece goes down as it comes, before anybody looks at it; a slow caller slows the endpoint."""
         exchange, answer, meter, reply = self._exchange, self._answer, self._meter, self.reply
         assert exchange is not None
         assert answer is not None
@@ -258,9 +229,7 @@ class HttpRelay:
         elif reply.begun:
             reply.send(pieces, last=last)
         else:
-            head = answer.head
-            reply.begin(head.status, head.reason, self._fields, pieces, last=last)
-            self._begun(exchange, head.status)
+            self._begin(exchange, answer, pieces, last=last)
         read = pieces[0] if len(pieces) == 1 else b"".join(pieces)  # of one read, so that it is fed as one
         size = len(read)
         if size:
@@ -271,8 +240,16 @@ class HttpRelay:
             if self._drained > self._gear.bounds.drain_bytes:
                 self._patience.interrupt("drained_enough")
 
-    def _begun(self, exchange: Exchange, status: int) -> None:
-        exchange.status = status
+    def _begin(self, exchange: Exchange, answer: Answer, pieces: list[bytes], *, last: bool) -> None:
+        head, came, added = answer.head, answer.as_it_came, encoded(exchange.reply_headers)
+        account_bound, reply = self._operation.account_bound, self.reply
+        in_chunks = answer.length is None
+        if not came or account_bound or not reply.pass_on(came, added, pieces, in_chunks=in_chunks, last=last):
+            fields = list(answer.fields)
+            if account_bound and 200 <= head.status < 300:
+                fields = self._gear.uploads.rewrite(fields, exchange, self._request)
+            reply.begin(head.status, head.reason, fields + added, pieces, last=last)
+        exchange.status = head.status
         exchange.first_byte = self._gear.clock.monotonic()
 
     async def _wait_for_caller(self, exchange: Exchange) -> None:

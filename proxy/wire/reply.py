@@ -12,6 +12,8 @@ from proxy.head import RawHeaders
 from proxy.wire.request import Request
 
 _JOINED_BYTES: Final = 16 << 10  # a piece up to this is copied into one with its size, or with the head
+_END: Final = b"\r\n\r\n"  # of a head
+_END_CHUNKED: Final = b"\r\nTransfer-Encoding: chunked\r\n\r\n"
 _MOST_LINES: Final = 256  # status lines that are kept
 
 
@@ -34,7 +36,7 @@ class Reply:
         self._chunked = False
 
     def whole(self, status: int, reason: str, fields: RawHeaders, body: bytes) -> None:
-        """Head and body in one write. `fields` declare its length, or it has none (204, 304). HEAD gets no body."""
+        """An answer of our own, in one write. `fields` declare its length. HEAD gets no body."""
         request = self._request
         if request.method == "HEAD":
             body = b""
@@ -46,22 +48,22 @@ class Reply:
         lines.append(body)
         connection.write(b"\r\n".join(lines))
 
-    def pass_on(self, came: bytes, fields: RawHeaders, body: bytes) -> bool:
-        """As `whole`, of a head's lines as they came and further `fields`. False: nothing was said, it must be `whole`.
+    def pass_on(self, came: bytes, fields: RawHeaders, pieces: list[bytes], *, in_chunks: bool, last: bool) -> bool:
+        """As `begin`, of a head's lines as they came and further `fields`. False: nothing was said, it must `begin`.
 
-        So it is for what needs other lines than most do.
+        So it is for who needs other lines than most do. The lines say of a body that goes down `in_chunks` no length.
         """
         request = self._request
         connection = request.connection
         if request.version != "1.1" or request.method == "HEAD" or not request.keep_alive or connection.last_call:
             return False
-        self.keep_alive = self.begun = self.ended = True
-        lines = [came]
+        self.keep_alive = self.begun = True
+        self._chunked = in_chunks
+        out = [came]
         for name, value in fields:
-            lines.append(name + b": " + value)
-        lines.append(b"")
-        lines.append(body)
-        connection.write(b"\r\n".join(lines))
+            out.append(b"\r\n" + name + b": " + value)
+        out.append(_END_CHUNKED if in_chunks else _END)
+        self._write(out, pieces, last=last)
         return True
 
     def begin(self, status: int, reason: str, fields: RawHeaders, pieces: list[bytes], *, last: bool) -> None:
@@ -78,11 +80,8 @@ class Reply:
                 self.keep_alive = False  # only the end of the connection can end it
             else:
                 self._chunked = True
-        lines = self._head(status, reason, fields)
-        if self._chunked:
-            lines.append(b"Transfer-Encoding: chunked")
-        lines.append(b"\r\n")
-        self._write([b"\r\n".join(lines)], pieces, last=last)
+        head = b"\r\n".join(self._head(status, reason, fields))
+        self._write([head, _END_CHUNKED if self._chunked else _END], pieces, last=last)
 
     def send(self, pieces: list[bytes], *, last: bool) -> None:
         """More of the body, if any; `last`: now it is whole."""

@@ -46,7 +46,6 @@ class Upstream(asyncio.BufferedProtocol):
         "_loop",
         "_patience",
         "_reader",
-        "_tls",
         "_upload",
         "_waiter",
         "_writing_paused",
@@ -65,7 +64,6 @@ class Upstream(asyncio.BufferedProtocol):
         self._buffer = intake.buffer
         self._reader = AnswerReader(self, bounds.header_bytes)
         self._idle_seconds = bounds.upstream_idle_seconds
-        self._tls = False
         self._waiter: asyncio.Future[Came] | None = None  # for the answer's head, until it came
         self._patience: Patience | None = None  # that of who asks
         self._writing_paused = False
@@ -135,8 +133,7 @@ class Upstream(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        self._tls = transport.get_extra_info("sslcontext") is not None
-        if self._tls:
+        if transport.get_extra_info("sslcontext") is not None:
             self._buffer = self._intake.decrypted
         transport.set_write_buffer_limits(high=UNSENT_BYTES)
 
@@ -182,13 +179,9 @@ class Upstream(asyncio.BufferedProtocol):
 
     def pause_reading(self) -> None:
         self.transport.pause_reading()
-        if self._tls:
-            self.transport.set_read_buffer_limits(high=0)  # else the loop reads on, 512 KiB
 
     def resume_reading(self) -> None:
         if not self.transport.is_closing():
-            if self._tls:
-                self.transport.set_read_buffer_limits()
             self.transport.resume_reading()
 
     def _break(self, reason: str) -> None:

@@ -111,6 +111,40 @@ TOKENS = {
 }
 
 
+texts = st.builds(
+    Usage,
+    **dict.fromkeys(("input_tokens", "output_tokens", "thought_tokens"), counts),
+    input_by_modality=st.sampled_from([{}, {"text": 5}, {"text": 5, "image": 3}]),
+    tier=st.sampled_from([None, "ON_DEMAND", "flex", "new"]),
+    model_version=st.sampled_from([None, "gemini-2.5-pro", "gemini-99"]),
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(records, st.lists(usages | texts, min_size=1, max_size=4))
+def test_terms_say_what_the_record_would_cost_or_nothing(record: UsageRecord, used: list[Usage]) -> None:
+    terms = BOOK.terms(record)
+    for usage in used:
+        found = terms.charge(usage)
+        if found is not None:
+            record.usage, record.usage_state = usage, UsageState.FINAL
+            assert found == BOOK.charge(record)
+            assert found.pricing is Pricing.PRICED
+
+
+@pytest.mark.parametrize("tier", [None, "ON_DEMAND", "flex", "PROVISIONED_THROUGHPUT"])
+@pytest.mark.parametrize("price_list", [None, "odd", "gone"])
+def test_text_is_priced_by_terms(tier: str | None, price_list: str | None) -> None:
+    record = make_record(price_list=price_list)
+    usage = Usage(input_tokens=118, output_tokens=1203, thought_tokens=77, input_by_modality={"text": 118}, tier=tier)
+
+    charge = BOOK.terms(record).charge(usage)
+
+    record.usage, record.usage_state = usage, UsageState.FINAL
+    assert charge is not None
+    assert charge == BOOK.charge(record)
+
+
 @settings(max_examples=400, deadline=None)
 @given(
     records,

@@ -7,7 +7,6 @@ either, this file says which of our lines to look at, before an endpoint notices
 import asyncio
 import inspect
 import ssl
-from asyncio.sslproto import SSLAgainErrors, SSLProtocol
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -282,12 +281,3 @@ def test_the_connectors_steps_take_what_we_give_them() -> None:
     assert list(direct.parameters)[:4] == ["self", "req", "traces", "timeout"]
     wrap = inspect.signature(aiohttp.TCPConnector._wrap_create_connection)
     assert {"addr_infos", "req", "timeout", "client_error"} <= set(wrap.parameters)
-
-
-def test_asyncios_tls_is_what_we_make_of_it() -> None:
-    """Its reads are of `max_size`; `_app_transport` is what the protocol gets."""
-    parameters = inspect.signature(SSLProtocol).parameters
-    assert list(parameters)[:4] == ["loop", "app_protocol", "sslcontext", "waiter"]
-    assert "server_hostname" in parameters
-    assert SSLProtocol.max_size == 256 << 10
-    assert SSLAgainErrors == (ssl.SSLWantReadError, ssl.SSLSyscallError)

@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 import struct
-from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,11 +22,12 @@ from proxy.endpoint import Endpoint
 from proxy.wire.answer import Answer, AnswerBroke
 from proxy.wire.connector import Connection, Connector
 from proxy.wire.fast_road import FastRoad
-from proxy.wire.inflow import READ_BYTES
+from proxy.wire.intake import TLS_READ_BYTES, TLS_RECORD_BYTES
 from proxy.wire.patience import Patience
 from proxy.wire.plain_road import PlainRoad
 from proxy.wire.request_body import RequestBody
 from proxy.wire.upstream_head import UpstreamHead
+from proxy.wire.upstream_tls import Tls
 from proxy.wire.watch import Watch
 from tests.support.bounds import BOUNDS
 from tests.support.certificate import HOST, write_pair
@@ -76,7 +76,7 @@ def run(loop: Callable[[], Any], main: Callable[[], Any]) -> Any:
 
 @both_loops
 def test_a_trusted_endpoint_is_read_in_small_pieces(loop: Callable[[], Any], tmp_path: Path) -> None:
-    """By asyncio's TLS on both loops: `SSLProtocol` and its `max_size` are not promised to stay."""
+    """By our TLS on both loops."""
 
     async def main() -> None:
         async with endpoint(tmp_path) as (url, go_on):
@@ -87,9 +87,8 @@ def test_a_trusted_endpoint_is_read_in_small_pieces(loop: Callable[[], Any], tmp
                     assert isinstance(response.connection.protocol, Connection)
                     transport: Any = response.connection.transport
                     assert transport.get_extra_info("ssl_object").version() == "TLSv1.3"
-                    tls = transport._ssl_protocol
-                    assert isinstance(tls, SSLProtocol)
-                    assert len(tls.get_buffer(1 << 20)) == READ_BYTES
+                    assert isinstance(transport, Tls)
+                    assert len(transport.get_buffer(1 << 20)) == TLS_READ_BYTES
                     go_on.set()
                     assert await response.read() == b"ok"
 
@@ -155,9 +154,8 @@ def test_a_handshake_that_does_not_end_is_cut_off(loop: Callable[[], Any], caplo
     assert caplog.text == ""
 
 
-def test_a_bad_chunk_under_tls_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_chunk_under_tls_is_told_at_once(tmp_path: Path) -> None:
     """Not when an endpoint that reads nothing any more has at last said goodbye."""
-    monkeypatch.setattr("asyncio.constants.SSL_SHUTDOWN_TIMEOUT", 3600.0)
     told = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -302,15 +300,13 @@ def test_requests_and_answers_under_tls(
                 answer = await ask(road, url, RequestBody(request, BOUNDS, Watch()))
                 total = 0
                 while piece := await answer.read():
-                    assert len(piece) <= READ_BYTES + (17 << 10)
+                    assert len(piece) <= TLS_READ_BYTES + TLS_RECORD_BYTES
                     total += len(piece)
                 answer.close()
                 assert total == size
             if isinstance(road, FastRoad):
                 (fast,) = [connection for kept in road._connections.values() for connection in kept._open]
-                tls = fast.transport._ssl_protocol
-                assert isinstance(tls, SSLProtocol)
-                assert len(tls.get_buffer(1 << 20)) == READ_BYTES
+                assert isinstance(fast.transport, Tls)
         assert connections == 1
 
     run(loop, main)
@@ -351,8 +347,7 @@ def test_a_record_is_read_once(loop: Callable[[], Any], tmp_path: Path) -> None:
                 answer.close()
                 if counted is None:
                     (fast,) = [connection for kept in road._connections.values() for connection in kept._open]
-                    tls = fast.transport._ssl_protocol
-                    counted = tls._sslobj = Session(tls._sslobj)
+                    counted = fast.transport._session = Session(fast.transport._session)
             assert counted is not None
             assert counted.reads == 3
 
@@ -365,7 +360,7 @@ def test_a_record_is_read_once(loop: Callable[[], Any], tmp_path: Path) -> None:
 def test_an_answer_until_close_under_tls(
     end: str, make_road: type[Road], loop: Callable[[], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Only a reset is no end of it."""
+    """Only a goodbye is an end of it: anybody on the way can end a stream."""
     arrived = asyncio.Event()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -385,11 +380,11 @@ def test_an_answer_until_close_under_tls(
             answer = await ask(road, url)
             assert await answer.read() == b"hi"
             arrived.set()
-            if end == "reset":
+            if end == "goodbye":
+                assert await answer.read() == b""
+            else:
                 with pytest.raises(AnswerBroke):
                     await answer.read()
-            else:
-                assert await answer.read() == b""
             answer.close()
 
     run(loop, main)
@@ -431,11 +426,9 @@ def test_a_bad_chunk_under_tls_ends_an_answer_at_once(
     make_road: type[Road],
     loop: Callable[[], Any],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Not when an endpoint that reads nothing any more has at last said goodbye."""
-    monkeypatch.setattr("asyncio.constants.SSL_SHUTDOWN_TIMEOUT", 3600.0)
     arrived, told = asyncio.Event(), asyncio.Event()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -69,6 +69,21 @@ async def test_a_small_answer_that_breaks_off_is_a_502(tmp_path: Path, monkeypat
     assert (record.outcome, record.status, record.reason) == (Outcome.UPSTREAM_BROKE, 502, "UPSTREAM_BROKE")
 
 
+async def test_a_small_answer_in_two_halves_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upstream.read(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
+        await asyncio.sleep(0.05)
+        writer.write(b"other")
+
+    async with raw_upstream(script) as upstream:
+        async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+            got = await send_bytes(weir.host, weir.port, request_bytes("Content-Length: 0"))
+    assert got.partition(b"\r\n\r\n")[2] == b"firstother"
+    (record,) = weir.records()
+    assert (record.outcome, record.status, record.response_bytes) == (Outcome.COMPLETED, 200, 10)
+
+
 async def test_more_than_its_length_never_reaches_the_next_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,30 +211,35 @@ async def test_an_endpoint_that_never_answers_is_a_504(tmp_path: Path, monkeypat
 
 
 async def test_an_event_is_down_before_the_next_one_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the head is one that came before."""
     go_on = asyncio.Event()
 
     async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await upstream.read(reader)
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(EVENT)
-        )
-        await go_on.wait()
-        writer.write(chunk(b"data: half") + chunk(b" an event") + b"0\r\n\r\n")
-        await writer.drain()
+        while True:
+            await upstream.read(reader)
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nDate: now\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n" + chunk(EVENT)
+            )
+            await go_on.wait()
+            writer.write(chunk(b"data: half") + chunk(b" an event") + b"0\r\n\r\n")
+            await writer.drain()
 
     async with raw_upstream(script) as upstream, gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
         reader, writer = await asyncio.open_connection(weir.host, weir.port)
-        writer.write(request_bytes("Content-Length: 0", target=STREAM))
-        async with asyncio.timeout(60):
-            got = await reader.readuntil(EVENT)
-            assert b"text/event-stream" in got
-            go_on.set()
-            assert b"an event" in await reader.read()
+        for _ in range(4):
+            go_on.clear()
+            writer.write(request_bytes("Content-Length: 0", target=STREAM, close=False))
+            async with asyncio.timeout(60):
+                got = await reader.readuntil(EVENT)
+                assert b"text/event-stream" in got
+                go_on.set()
+                assert b"an event" in await reader.readuntil(b"\r\n0\r\n\r\n")
         writer.close()
-    (record,) = weir.records()
-    assert record.outcome is Outcome.COMPLETED
-    assert record.usage is not None
-    assert record.usage.total_tokens == 7
+        assert upstream.connections == 1
+    records = weir.records()
+    assert [record.outcome for record in records] == [Outcome.COMPLETED] * 4
+    assert [record.usage and record.usage.total_tokens for record in records] == [7] * 4
 
 
 async def test_a_slow_caller_slows_the_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,9 +72,29 @@ def test_what_is_said_of_the_connection(version: str, keep_alive: bool, last_cal
 
 def test_a_head_that_came_goes_on_in_one_write_with_what_is_added() -> None:
     wire, reply = asked()
-    assert reply.pass_on(b"HTTP/1.1 200 Fine\r\nDate: now\r\nContent-Length: 2", [(b"x-a", b"1")], b"ok")
+    assert reply.pass_on(
+        b"HTTP/1.1 200 Fine\r\nDate: now\r\nContent-Length: 2", [(b"x-a", b"1")], [b"ok"], in_chunks=False, last=True
+    )
     assert wire.written == [b"HTTP/1.1 200 Fine\r\nDate: now\r\nContent-Length: 2\r\nx-a: 1\r\n\r\nok"]
     assert (reply.begun, reply.ended, reply.keep_alive) == (True, True, True)
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("pieces", [[], [b"hi"], [b"h", b"i"], [b"x" * 20_000, b"y"]])
+def test_a_head_that_came_goes_on_as_it_would_be_written(pieces: list[bytes], last: bool, in_chunks: bool) -> None:
+    size = sum(map(len, pieces))
+    fields = [DATE] if in_chunks else [DATE, (b"Content-Length", b"%d" % size)]
+    came = b"\r\n".join([b"HTTP/1.1 200 OK", *map(b": ".join, fields)])
+    wire, reply = asked()
+    assert reply.pass_on(came, [(b"x-a", b"1")], pieces, in_chunks=in_chunks, last=last)
+    written, begun = asked()
+    begun.begin(200, "OK", [*fields, (b"x-a", b"1")], pieces, last=last)
+    for each in (reply, begun):
+        if not last:
+            each.send([b"z"], last=True)
+    assert wire.written == written.written
+    assert (reply.begun, reply.ended, reply.keep_alive) == (begun.begun, begun.ended, begun.keep_alive)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +104,9 @@ def test_a_head_that_came_goes_on_in_one_write_with_what_is_added() -> None:
 def test_who_needs_other_lines_gets_none_of_those_that_came(facts: dict[str, object], last_call: bool) -> None:
     wire, reply = asked(**facts)
     wire.last_call = last_call
-    assert not reply.pass_on(b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2", [], b"ok")
+    assert not reply.pass_on(
+        b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2", [], [b"ok"], in_chunks=False, last=True
+    )
     assert (wire.written, reply.begun) == ([], False)
 
 

@@ -204,6 +204,15 @@ def test_random_splits_of_an_answer_are_that_answer(name: str, choices: Any) -> 
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("name", [name for name in SHORT if SHORT[name][0].startswith(CHUNKED)])
+async def test_it_is_that_answer_where_its_head_came_before(name: str) -> None:
+    data, expected = SHORT[name]
+    for at in range(1, len(data) + 1):
+        assert await fed_later([data[:at], data[at:]], no_body=name.startswith("HEAD")) == expected
+    pieces = [data[: len(CHUNKED)], *(bytes([byte]) for byte in data[len(CHUNKED) :])]
+    assert await fed_later(pieces, no_body=name.startswith("HEAD")) == expected
+
+
 @given(
     st.lists(st.binary(max_size=40) | st.sampled_from([OK, CHUNKED, b"\r\n", b"2\r\nhi\r\n", b"0\r\n\r\n"]), max_size=9)
 )
@@ -283,6 +292,19 @@ async def fed(pieces: list[bytes], *, no_body: bool) -> Got | Failed:
     result = await fed_to(connection, wire, pieces, no_body=no_body)
     assert kept.gone == [connection]
     return result
+
+
+async def fed_later(pieces: list[bytes], *, no_body: bool) -> Got | Failed:
+    """The same on a connection that has brought such a head twice."""
+    connection, wire, _ = connected()
+    for _ in range(2):
+        waiting = connection.ask(b"", Patience(Watch()), no_body=False, sent=True)
+        feed(connection, wire, CHUNKED + b"2\r\nho\r\n0\r\n\r\n")
+        answer = await waiting
+        assert not isinstance(answer, Exception)
+        assert answer.here() == [b"ho"]
+        answer.close()
+    return await fed_to(connection, wire, pieces, no_body=no_body)
 
 
 async def fed_to(connection: Upstream, wire: Wire, pieces: list[bytes], *, no_body: bool = False) -> Got | Failed:

@@ -250,7 +250,9 @@ def test_a_brief_opening_becomes_the_record_that_a_whole_one_does(tmp_path: Path
         exchange.id = f"x-{number}"
         tried = [AttemptRecord(endpoint=name, region="eu", started_ms=2.5) for name in ("us-1", "eu-1")[: 1 + number]]
         exchange.attempts = tried
-        kind, line = opening_of(forms.find(exchange), Attempt(exchange, make_endpoint(), tried[-1]))
+        kind, line = opening_of(
+            forms.find(exchange), Attempt(exchange, make_endpoint(tried[-1].endpoint, region="eu"), tried[-1])
+        )
         assert kind is (Kind.OPENING if number else Kind.BRIEF)
         dead.ahead.put(exchange.id, line, kind)
         tried[-1].sent = True
