@@ -72,7 +72,7 @@ class AnswerReader:
         self._fed_bytes = 0  # since the request, or since the last byte of a body
         self._came_bytes = 0  # of a body, when that was last looked at
         self._familiar: FamiliarAnswer | None = None
-        self._missed = 0  # how many heads in a row were not familiar
+        self._missed = -1  # how many heads in a row were not familiar; the very first does not count
         self._owed_bytes = 0  # still to come of a body that the parser knows nothing of
         self._in_chunks = False  # there come more of such a body, and the next byte is the first of one
 
@@ -171,9 +171,12 @@ class AnswerReader:
     # --- past the parser ---
 
     def _learn(self, said: AnswerHead, data: memoryview) -> None:
-        """Its head began in `data`. The longer nothing comes again, the more seldom anything is learned."""
+        """Its head began in `data`. The longer nothing comes again, the more seldom anything is learned.
+
+        Of the first nothing is: after a burst many a connection brings no other, and would keep over 1 KB in vain.
+        """
         self._missed += 1
-        if not self._missed & (self._missed - 1):
+        if self._missed and not self._missed & (self._missed - 1):
             self._familiar = learned(data.tobytes(), said, self._familiar, self._field_bytes)
 
     def _recognise(self, familiar: FamiliarAnswer, data: memoryview) -> int:

@@ -88,7 +88,11 @@ def sent_down(status: int, reason: str, fields: list[RawField]) -> bytes:
 
 
 def reader() -> AnswerReader:
-    return AnswerReader(Line(), MOST)
+    """One that has read an answer: from the next on heads are learned."""
+    made = AnswerReader(Line(), MOST)
+    came_of(made, [OK + b"Content-Length: 0\r\n\r\n"])
+    assert made._familiar is None
+    return made
 
 
 VALUES = st.sampled_from(
