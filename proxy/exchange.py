@@ -51,8 +51,11 @@ class Relay(Protocol):
         Raises ValueError when it is not what the path needs, Refusal (too large), CallerGone.
         """
 
-    async def open(self, endpoint: Endpoint) -> ResponseHead:
-        """One try. Raises EndpointFailed. The answer opened before stays held until this one has a head."""
+    async def open(self, endpoint: Endpoint, last: bool = False) -> ResponseHead:
+        """One try. Raises EndpointFailed. The answer opened before stays held until this one has a head.
+
+        `last`: no other follows, for which the request would have to be kept.
+        """
 
     async def run(self, exchange: "Exchange") -> None:
         """Send the held answer down to its last byte; meter it; set `outcome` and `usage`."""
@@ -137,7 +140,7 @@ class Exchange:
         self.route: str | None = None
         self.on_disconnect: OnDisconnect = "drain"
         self.candidates: list[Endpoint] = []
-        self.exclusions: list[Exclusion] = []
+        self.exclusions: tuple[Exclusion, ...] = ()
         self.principal: Principal | None = None
         self.reply_headers: list[tuple[str, str]] = []
         self.attempts: list[AttemptRecord] = []
@@ -215,7 +218,7 @@ class Exchange:
     def narrow(self, keep: Iterable[Endpoint], reason: str) -> None:
         """Drop every candidate that is not in `keep`, and remember why."""
         kept = list(keep)
-        self.exclusions += [Exclusion(endpoint, reason) for endpoint in self.candidates if endpoint not in kept]
+        self.exclusions += tuple(Exclusion(endpoint, reason) for endpoint in self.candidates if endpoint not in kept)
         self.candidates = [endpoint for endpoint in self.candidates if endpoint in kept]
 
     def refuse(
@@ -254,11 +257,16 @@ class Exchange:
 
 @final
 class Attempt:
-    """One try at one endpoint. It ends at the response head, the last moment in which another may be tried."""
+    """One try at one endpoint. It ends at the response head, the last moment in which another may be tried.
 
-    __slots__ = ("endpoint", "exchange", "record")
+    Attributes:
+        last: there is no other.
+    """
 
-    def __init__(self, exchange: Exchange, endpoint: Endpoint, record: AttemptRecord) -> None:
+    __slots__ = ("endpoint", "exchange", "last", "record")
+
+    def __init__(self, exchange: Exchange, endpoint: Endpoint, record: AttemptRecord, last: bool = False) -> None:
         self.exchange = exchange
         self.endpoint = endpoint
         self.record = record
+        self.last = last

@@ -15,7 +15,7 @@ def test_two_exchanges_share_nothing_that_one_may_write_to() -> None:
     one.reply_headers.append(("a", "b"))
     one.attempts.append(AttemptRecord(endpoint="a", region="eu", started_ms=0.0))
     one.narrow([], "none fits")
-    assert (other.labels, other.reply_headers, other.attempts, other.exclusions) == ({}, [], [], [])
+    assert (other.labels, other.reply_headers, other.attempts, other.exclusions) == ({}, [], [], ())
     assert len(other.candidates) == 1
     assert one != other, "each is itself, whatever its fields say"
 

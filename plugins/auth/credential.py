@@ -36,12 +36,24 @@ class Problem(Enum):
 class Credential:
     """What the caller showed. Its repr hides it: it is a secret until proven wrong."""
 
-    __slots__ = ("_digest", "_is_token", "value")
+    __slots__ = ("_begin", "_digest", "_is_token", "_shown", "has_dot")
 
     def __init__(self, value: str) -> None:
-        self.value: Final = value
+        self._shown = value.encode("utf-8", "surrogateescape")  # a header may hold any bytes
+        self._begin = 0  # of the value in it
+        self.has_dot: Final = "." in value
         self._digest: str | None = None
         self._is_token: bool | None = None
+
+    def share(self, field: bytes) -> None:
+        """Keep no copy of what `field` ends with: that is held anyway, as long as this is."""
+        if field.endswith(self._shown):
+            self._begin = len(field) - len(self._shown)
+            self._shown = field
+
+    @property
+    def value(self) -> str:
+        return self._shown[self._begin :].decode("utf-8", "surrogateescape")
 
     @property
     def is_token(self) -> bool:
@@ -95,6 +107,7 @@ def recognise(request: RequestHead) -> Credential | Problem:
         return note.credential
     found = find(request)
     if isinstance(found, Credential):
+        found.share(authorization or key or b"")
         notes[_NOTE] = _Note(found, target, authorization, key)
     return found
 

@@ -62,7 +62,7 @@ class TokenVerifier:
 
     def recall(self, token: Credential) -> Principal | None:
         """Who sent it, if it was verified before, has not run out, and its key is still the issuer's."""
-        if "." not in token.value:
+        if not token.has_dot:
             return None  # a team key: it would be looked up in vain
         digest = token.digest
         try:

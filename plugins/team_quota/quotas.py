@@ -65,12 +65,11 @@ class Quotas:
                 if depends_on_body(exchange.operation, plan):
                     asked = exchange.asked()
                     intent = asked if isinstance(asked, Intent) else await asked
-                takes = sized_takes(exchange, plan, intent, self._default_output_tokens)
-                if takes:
-                    answer = store.take(takes, self._lease_seconds)
-                    if not isinstance(answer, (Grant, Denied)):
-                        answer = await answer
-                    sized = _granted(exchange, plan, answer)
+                answered = self._take_sized(exchange, plan, intent)
+                if answered is not None:
+                    if not isinstance(answered, (Grant, Denied)):
+                        answered = await answered
+                    sized = _granted(exchange, plan, answered)
             await call_next(exchange)
         except BaseException as error:
             failure = error
@@ -82,6 +81,13 @@ class Quotas:
                 raise failure
             finally:
                 failure = None  # its traceback holds this frame, and so the exchange, until the collector comes
+
+    def _take_sized(
+        self, exchange: Exchange, plan: Plan, intent: Intent | None
+    ) -> Grant | Denied | Awaitable[Grant | Denied] | None:
+        """None where there is nothing to take."""
+        takes = sized_takes(exchange, plan, intent, self._default_output_tokens)
+        return self._store.take(takes, self._lease_seconds) if takes else None
 
     def _settle(
         self, exchange: Exchange, plan: Plan, calls: Grant | None, sized: Grant | None

@@ -8,10 +8,14 @@ import mmap
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from plugins.usage_log.journal import sync_folder
 from plugins.usage_log.lock import lock
 from plugins.usage_log.slots import PLACE_SLOTS, SLOT_BYTES, Slot
+
+# All at once would stay with the thread that wrote it: glibc gives back little of what a thread has freed.
+_ZEROS: Final = bytes(64 << 10)
 
 
 class AheadFile:
@@ -86,7 +90,8 @@ class AheadFile:
         try:
             written = 0
             while written < size:
-                written += os.pwrite(self._fd, bytes(size - written), start + written)
+                zeros = _ZEROS[: size - written]
+                written += os.pwrite(self._fd, zeros, start + written)
             os.fsync(self._fd)  # some file systems find the blocks only now
             grown = mmap.mmap(self._fd, size, offset=start)
         except OSError:

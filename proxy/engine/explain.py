@@ -49,7 +49,7 @@ class NoRelay:
     async def read_intent(self) -> Intent:
         return Intent()
 
-    async def open(self, endpoint: Endpoint) -> ResponseHead:
+    async def open(self, endpoint: Endpoint, last: bool = False) -> ResponseHead:
         raise RuntimeError("an explanation opens nothing")
 
     async def run(self, exchange: Exchange) -> None:

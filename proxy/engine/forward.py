@@ -35,14 +35,14 @@ def make_forward(attempt_once: AttemptNext, clock: Clock) -> ExchangeNext:
         if exchange.operation.account_bound:
             # A file, cache or batch lives in the account that made it: elsewhere it is a misleading 404.
             candidates = candidates[:1]
-        for endpoint in candidates:
+        for place, endpoint in enumerate(candidates):
             record = AttemptRecord(
                 endpoint=endpoint.name, region=endpoint.region, started_ms=_milliseconds(monotonic() - started)
             )
             exchange.attempts.append(record)
             another = False  # worth a try
             try:
-                head = await attempt_once(Attempt(exchange, endpoint, record))
+                head = await attempt_once(Attempt(exchange, endpoint, record, place + 1 == len(candidates)))
             except EndpointFailed as error:
                 failure = error.with_traceback(None)  # which holds this frame, and so the exchange
                 record.error = error.reason

@@ -147,4 +147,4 @@ def _compile(table: RouteTable, settings: Settings, plugins: dict[str, Plugin], 
 
 
 def _open(attempt: Attempt) -> Awaitable[ResponseHead]:
-    return attempt.exchange.relay.open(attempt.endpoint)
+    return attempt.exchange.relay.open(attempt.endpoint, attempt.last)

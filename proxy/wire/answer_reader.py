@@ -30,7 +30,7 @@ class AnswerReader:
     Attributes:
         asked: from the request to the end of its answer.
         said: the answer's head, once it came.
-        inflow: its body.
+        inflow: its body, from then on.
         until_close: it ends with the connection.
         reusable: it came whole, and another request may follow.
     """
@@ -59,12 +59,12 @@ class AnswerReader:
     def __init__(self, source: Source, field_bytes: int) -> None:
         self.asked = False
         self.said: AnswerHead | None = None
-        self.inflow = Inflow(source)
+        self.inflow: Inflow
         self.until_close = False
         self.reusable = False
         self._source = source
         self._field_bytes = field_bytes
-        self._parser = HttpResponseParser(self)
+        self._parser: HttpResponseParser | None = None  # while heads come that are not familiar
         self._between = True  # the parser waits for the first byte of a message
         self._reason = b""
         self._fields: list[RawField] = []
@@ -72,7 +72,7 @@ class AnswerReader:
         self._fed_bytes = 0  # since the request, or since the last byte of a body
         self._came_bytes = 0  # of a body, when that was last looked at
         self._familiar: FamiliarAnswer | None = None
-        self._missed = 0  # how many heads in a row were not familiar
+        self._missed = -1  # how many heads in a row were not familiar; the very first does not count
         self._owed_bytes = 0  # still to come of a body that the parser knows nothing of
         self._in_chunks = False  # there come more of such a body, and the next byte is the first of one
 
@@ -101,17 +101,18 @@ class AnswerReader:
             return True
         if taken:
             data = data[taken:]
+        parser = self._parser = self._parser or HttpResponseParser(self)
         try:
             if self._in_chunks:
                 self._in_chunks = False
-                self._parser.feed_data(_OF_CHUNKS)
-            self._parser.feed_data(data)
+                parser.feed_data(_OF_CHUNKS)
+            parser.feed_data(data)
         except HttpParserError as error:
             if isinstance(error, HttpParserCallbackError) and not isinstance(error.__context__, _Stop | BadHead):
                 raise  # a fault of ours
             if not self.reusable or not self._came_alone(data):
                 return False
-            self._parser = HttpResponseParser(self)  # the old one waits for the body that HEAD's answer announces
+            self._parser = None  # it waits for the body that HEAD's answer announces
             self._between = True
             return True
         if between and not taken and self.said is not None:
@@ -120,8 +121,7 @@ class AnswerReader:
 
     def close(self) -> None:
         """Nothing more will come."""
-        self._parser = HttpResponseParser(object())  # ours holds our methods
-        self._familiar = None
+        self._parser = self._familiar = None
 
     # --- what the parser calls ---
 
@@ -142,7 +142,9 @@ class AnswerReader:
         raw, reason, self._fields, self._reason = self._fields, self._reason, [], b""
         if self.said is not None:
             return  # it was said past the parser; this was `_OF_CHUNKS`
-        status = self._parser.get_status_code()
+        parser = self._parser
+        assert parser is not None
+        status = parser.get_status_code()
         if status < 200:
             if status == 101 or status < 100:
                 raise BadHead("an upgrade that nobody asked for, or no status at all")
@@ -162,15 +164,19 @@ class AnswerReader:
     def on_message_complete(self) -> None:
         self._between = True
         if self.said is not None:  # else it was a 1xx
+            assert self._parser is not None
             self.reusable = self._parser.should_keep_alive()
             self._end()
 
     # --- past the parser ---
 
     def _learn(self, said: AnswerHead, data: memoryview) -> None:
-        """Its head began in `data`. The longer nothing comes again, the more seldom anything is learned."""
+        """Its head began in `data`. The longer nothing comes again, the more seldom anything is learned.
+
+        Of the first nothing is: after a burst many a connection brings no other, and would keep over 1 KB in vain.
+        """
         self._missed += 1
-        if not self._missed & (self._missed - 1):
+        if self._missed and not self._missed & (self._missed - 1):
             self._familiar = learned(data.tobytes(), said, self._familiar, self._field_bytes)
 
     def _recognise(self, familiar: FamiliarAnswer, data: memoryview) -> int:
@@ -180,6 +186,7 @@ class AnswerReader:
         if not end:
             return 0
         self._missed = 0
+        self._parser = None  # over 1 KB, and the next may be familiar too
         said = familiar.said
         self._begin(said)
         if said.in_chunks:

@@ -169,7 +169,7 @@ class Caller(Line):
         self._serving = None
         self._lingers = False
         if pipeline.waiting and not self._ends:
-            self._serving = request = pipeline.waiting.popleft()
+            self._serving = request = pipeline.waiting.pop(0)
             self.deadline = _NEVER
             if self._held_back and not pipeline.waiting:
                 self._read_on()

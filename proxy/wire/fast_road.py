@@ -61,15 +61,17 @@ class FastRoad:
         whole = body.at_once(ONE_WRITE)
         if whole is None:
             whole = await body.small(ONE_WRITE)
-        length = body.length if whole is None else len(whole)
-        data = b"".join([head.lines(connections.host), _framing(head.method, body, length), whole or b""])
+        lines = head.lines(connections.host)
         connection = connections.take()
         if connection is None:
             connection = await connections.dial(patience)
         if body.caller_left:
             connections.keep(connection)  # nothing was asked on it
             raise CallerGone("it left before anything was sent")
+        length = body.length if whole is None else len(whole)
+        data = b"".join([lines, _framing(head.method, body, length), whole or b""])
         answer = connection.ask(data, patience, no_body=head.method == "HEAD", sent=whole is not None)
+        data = b""  # it would be held until the answer comes
         if whole is None:
             body.moved = lambda: patience.extend(self._seconds(flex=flex or body.asks_for_flex))
             connection.upload(body)

@@ -57,6 +57,7 @@ class HttpRelay:
         "_operation",
         "_patience",
         "_request",
+        "_was_asked",
         "body",
         "reply",
     )
@@ -76,6 +77,7 @@ class HttpRelay:
         self._answer: Answer | None = None  # held: the best so far, while another endpoint may do better
         self._exchange: Exchange | None = None  # set while its answer goes down
         self._meter: Metering | None = None
+        self._was_asked = False  # for the intent
         self._caller_left = False
         self._drained = 0  # bytes read on after that
         self._drain_timer: asyncio.TimerHandle | None = None  # set while we drain
@@ -115,6 +117,7 @@ class HttpRelay:
 
     def read_intent(self) -> Intent | Awaitable[Intent]:
         self.body.heard_by = None
+        self._was_asked = True
         if b"content-encoding" not in self._head.headers.first:
             whole = self.body.at_once(DIRECT_BYTES)
             if whole is not None:
@@ -127,7 +130,7 @@ class HttpRelay:
             await self.body.read_whole(hearing.hear)
         return hearing.intent()
 
-    async def open(self, endpoint: Endpoint) -> ResponseHead:
+    async def open(self, endpoint: Endpoint, last: bool = False) -> ResponseHead:
         if self._caller_left:
             raise CallerGone("it left before anything was sent")  # draining is for what already runs
         head, gear = self._head, self._gear
@@ -139,6 +142,7 @@ class HttpRelay:
                 raise EndpointFailed("no_credential", sent=False) from error
             if self._caller_left:
                 raise CallerGone("it left before anything was sent")
+        self.body.once = last and self._was_asked  # else somebody may still ask what is in it
         try:
             flex = head.headers.first.get(b"x-vertex-ai-llm-shared-request-type") == b"flex"
             going_up = upstream_head(head, credential, self._request.kept)
@@ -196,9 +200,7 @@ class HttpRelay:
         if self.reply.begun:
             self._request.connection.abort()
             return
-        extra = exchange.reply_headers
-        if refusal is exchange.continuation:
-            extra = [*extra, OVER]
+        extra = [*exchange.reply_headers, OVER] if refusal is exchange.continuation else exchange.reply_headers
         if self.body.unasked or self.body.failure is not None:
             # Whether the body comes is the caller's guess; only a new connection is sure.
             self._request.keep_alive = False

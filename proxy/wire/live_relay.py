@@ -98,7 +98,7 @@ class LiveRelay:
             return Intent(stream=True)
         return read_setup(self._operation, (await self._first_frame()).data)
 
-    async def open(self, endpoint: Endpoint) -> ResponseHead:
+    async def open(self, endpoint: Endpoint, last: bool = False) -> ResponseHead:
         if self._left:
             raise CallerGone("it left before anything was sent")
         self._check_handshake()

@@ -6,7 +6,6 @@ Between two messages a head that is familiar takes a shorter way, and so does it
 """
 
 import logging
-from collections import deque
 from typing import Final, Protocol
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -22,6 +21,7 @@ from proxy.wire.request import Connection, Malformed, Request, familiar_request
 
 _HEAD_FIELDS: Final = 4  # of the largest size that a head may have in all; nginx's large_client_header_buffers
 _TRIES: Final = 3  # at learning a head, where none came again: to a caller that never repeats itself it is of no use
+_FIRST_TRY: Final = _TRIES + 1  # which is none: many a connection brings one request, and would keep its head in vain
 _MOST_WAITING: Final = 100  # requests; what comes behind them may be sent again (RFC 9112 section 9.3.2)
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _log = logging.getLogger("proxy.wire")
@@ -62,29 +62,28 @@ class Pipeline:
     )
 
     def __init__(self, line: Feeder, header_bytes: int) -> None:
-        self.waiting: deque[Request] = deque()
+        self.waiting: list[Request] = []  # a deque makes room for 64 at once
         self.receiving: Request | None = None
         self.over = False
         self.refusal: Refusal | None = None
         self.behind: bytes | None = None
         self._line = line
         self._most = header_bytes
-        self._parser = HttpRequestParser(self)
+        self._parser: HttpRequestParser | None = None  # while a message needs it
         self._target = b""  # of the head that comes
         self._fields: list[tuple[bytes, bytes]] = []
         self._progress = (0, 0)  # which head or body comes, and how much of it had come at the last look
         self._stalled = 0  # bytes since then that brought it no further; 0 between requests
         self._between = True  # the parser waits for the first byte of a message
         self._familiar: FamiliarHead | None = None
-        self._tries = _TRIES
+        self._tries = _FIRST_TRY
         self._owed_bytes = 0  # still to come of a body that the parser knows nothing of
 
     def feed(self, data: memoryview) -> None:
         """Keeps nothing of `data` itself."""
         if self.over:
             return
-        between, before = self._between, len(self.waiting)
-        taken = 0
+        between, before, taken = self._between, len(self.waiting), 0
         if self._owed_bytes:
             taken = self._take_owed(data)
         elif between and self._familiar is not None:
@@ -95,13 +94,16 @@ class Pipeline:
             if taken == len(data):
                 return
             data = data[taken:]
+        parser = self._parser = self._parser or HttpRequestParser(self)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as stop:
             self._stopped(stop, data)
         else:
             if between and not taken and self._tries and len(self.waiting) == before + 1:
                 self._learn(self.waiting[before], data.tobytes())
+            if self._between and self._tries:
+                self._parser = None  # the next head may need none, and a parser takes over 1 KB
         if self._target or self._stalled or self.receiving is not None or len(data) > self._most:
             self._check_bounds(len(data))
 
@@ -109,8 +111,7 @@ class Pipeline:
         """Nothing more will come."""
         self.over = True
         self.waiting.clear()
-        self.receiving = self.behind = self._familiar = None
-        self._parser = HttpRequestParser(object())  # ours holds our methods
+        self.receiving = self.behind = self._familiar = self._parser = None
 
     # --- what the parser calls ---
 
@@ -125,6 +126,7 @@ class Pipeline:
 
     def on_headers_complete(self) -> None:
         parser, line = self._parser, self._line
+        assert parser is not None
         headers = Headers(self._fields)
         first = headers.first
         version = parser.get_http_version()
@@ -150,10 +152,9 @@ class Pipeline:
         self.receiving.body.feed(piece)
 
     def on_message_complete(self) -> None:
-        request = self.receiving
+        request, self.receiving = self.receiving, None
         assert request is not None
         request.body.end()
-        self.receiving = None
         self._between = request.keep_alive  # else it waits for nothing more
         self._fields.clear()  # trailers
 
@@ -163,10 +164,10 @@ class Pipeline:
         """Its head begins `data`, and was all that began in it."""
         if request.keep_alive and data.startswith(request.method.encode()):
             self._tries -= 1
-            headers = request.headers
-            method, target, version = request.method, request.target, request.version
-            self._familiar = learned(data, method, target, version, headers, self._familiar, self._most)
-            request.familiar = self._familiar
+            if self._tries < _TRIES:
+                method, target, version, headers = request.method, request.target, request.version, request.headers
+                self._familiar = learned(data, method, target, version, headers, self._familiar, self._most)
+                request.familiar = self._familiar
 
     def _recognise(self, familiar: FamiliarHead, data: memoryview) -> int:
         """How much of `data` is the familiar head, once more, with what came of its body; 0 if that is another."""
@@ -208,8 +209,7 @@ class Pipeline:
         """Behind an upgrade that was asked for, or because this is no HTTP."""
         while isinstance(stop, HttpParserUpgrade):
             data = data[stop.args[0] :]
-            request = self.waiting[-1]
-            if is_handshake(request):
+            if is_handshake(request := self.waiting[-1]):
                 self.over, self.behind = True, bytes(data)
                 return
             try:
@@ -229,15 +229,15 @@ class Pipeline:
 
         A new parser is told how the body is framed, by a head that is nobody's.
         """
-        self._parser = HttpRequestParser(self)
+        parser = self._parser = HttpRequestParser(self)
         if request.has_body:
             framing = next(field for field in request.headers.raw if field[0].lower() in _FRAMING)
-            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % framing)
+            parser.feed_data(b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % framing)
             nobodys = self.waiting.pop()
             request.body = nobodys.body
             if self.receiving is nobodys:
                 self.receiving = request
-        self._parser.feed_data(data)
+        parser.feed_data(data)
 
     def _break_off(self, refusal: Refusal) -> None:
         """Of what comes now; a request that began already learns it from its body."""
@@ -258,8 +258,7 @@ class Pipeline:
         """So many requests may wait; the last of them is told that its connection ends."""
         waiting = self.waiting
         if len(waiting) > _MOST_WAITING:
-            while len(waiting) > _MOST_WAITING:
-                waiting.pop()
+            del waiting[_MOST_WAITING:]
             waiting[-1].keep_alive = False
             self.over = True
             self.receiving = self.refusal = self.behind = None

@@ -31,6 +31,7 @@ class RequestBody:
         failure: why the caller's side ended before the body was whole.
         unasked: the caller still waits to be told to send it.
         caller_left: nothing should be sent any more that was not sent before.
+        once: no attempt but the next will need it: of what is no single write nothing is kept then.
         moved: called for each piece that goes up.
         heard_by: called once for each piece that comes.
     """
@@ -53,6 +54,7 @@ class RequestBody:
         "heard_by",
         "length",
         "moved",
+        "once",
         "received",
         "unasked",
     )
@@ -64,6 +66,7 @@ class RequestBody:
         self.failure: CallerGone | None = None
         self.unasked = request.waits_for_100
         self.caller_left = False
+        self.once = False
         self.moved: Callable[[], None] | None = None
         self.heard_by: Callable[[bytes], Awaitable[None]] | None = None
         self._request = request
@@ -117,7 +120,11 @@ class RequestBody:
 
     def pieces(self) -> "Pieces":
         """The body from its start, for one attempt: what is kept, then what still comes."""
-        return Pieces(self)
+        pieces = Pieces(self)
+        if self.once:
+            self._flex = self.asks_for_flex
+            self.let_go()
+        return pieces
 
     def at_once(self, limit: int) -> bytes | None:
         """The whole body if it has all come, has at most `limit` bytes and may be kept; else None, none of it read."""

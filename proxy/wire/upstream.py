@@ -152,7 +152,8 @@ class Upstream(asyncio.BufferedProtocol):
             self._tell(FastAnswer(self, reader.inflow, said, self._patience, self._idle_seconds))
         if not good:
             self._break("bad_answer")
-        reader.inflow.settle()
+        if said is not None:
+            reader.inflow.settle()
 
     def eof_received(self) -> None:
         reader = self._reader

@@ -183,6 +183,20 @@ async def test_an_attempt_cut_at_an_unknown_moment_may_have_been_sent() -> None:
     assert [attempt.sent for attempt in exchange.attempts] == [True]
 
 
+async def test_the_last_attempt_knows_that_it_is() -> None:
+    """Also where one endpoint is tried twice."""
+    exchange = make_exchange(candidates=[A, B, A])
+    last = []
+
+    async def attempt_once(attempt: Attempt) -> ResponseHead:
+        last.append(attempt.last)
+        raise DOWN
+
+    with pytest.raises(Refusal):
+        await make_forward(attempt_once, ManualClock())(exchange)
+    assert last == [False, False, True]
+
+
 async def test_nobody_left_to_ask() -> None:
     with pytest.raises(Refusal) as caught:
         await run(ScriptedRelay())
@@ -191,7 +205,7 @@ async def test_nobody_left_to_ask() -> None:
 
 async def test_a_caller_that_left_blames_no_endpoint() -> None:
     class Leaves(ScriptedRelay):
-        async def open(self, endpoint: Endpoint) -> ResponseHead:
+        async def open(self, endpoint: Endpoint, last: bool = False) -> ResponseHead:
             raise CallerGone("left")
 
     exchange = make_exchange(Leaves(), candidates=[A, B])

@@ -183,9 +183,9 @@ class HeldRelay(ScriptedRelay):
         super().__init__()
         self.go_on = asyncio.Event()
 
-    async def open(self, endpoint: Endpoint) -> ResponseHead:
+    async def open(self, endpoint: Endpoint, last: bool = False) -> ResponseHead:
         await self.go_on.wait()
-        return await super().open(endpoint)
+        return await super().open(endpoint, last)
 
 
 async def test_it_has_ended_when_no_exchange_runs_on_it() -> None:

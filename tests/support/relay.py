@@ -39,7 +39,7 @@ class ScriptedRelay:
     async def read_intent(self) -> Intent:
         return self.intent
 
-    async def open(self, endpoint: Endpoint) -> ResponseHead:
+    async def open(self, endpoint: Endpoint, last: bool = False) -> ResponseHead:
         self.opened.append(endpoint.name)
         answers = self.script.get(endpoint.name, [answer()])
         step = answers.pop(0) if len(answers) > 1 else answers[0]

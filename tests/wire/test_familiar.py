@@ -84,6 +84,13 @@ def judged(request: Request) -> tuple[str, str | None]:
         return str(rejected), hidden
 
 
+def asked() -> Pipeline:
+    """One that has brought a request: from the next on heads are learned."""
+    pipeline = made()
+    ask(pipeline, b"GET / HTTP/1.1\r\n\r\n")
+    return pipeline
+
+
 def ask(pipeline: Pipeline, data: bytes) -> Seen:
     """The one request that this is."""
     (request,) = seen(feed(pipeline, data))
@@ -93,7 +100,7 @@ def ask(pipeline: Pipeline, data: bytes) -> Seen:
 
 @pytest.mark.parametrize("head", HEADS[:4])
 def test_what_comes_again_is_known_again(head: bytes) -> None:
-    pipeline = made()
+    pipeline = asked()
     feed(pipeline, head % 1 + b"a")
     (first,) = pipeline.waiting
     pipeline.waiting.clear()
@@ -109,7 +116,7 @@ def test_what_comes_again_is_known_again(head: bytes) -> None:
 
 
 def test_a_body_that_comes_late_is_whole_and_the_next_head_is_familiar_still() -> None:
-    pipeline = made()
+    pipeline = asked()
     head = HEADS[0]
     ask(pipeline, head % 1 + b"a")
     feed(pipeline, head % 6, b"ab", b"cd")
@@ -135,7 +142,7 @@ def test_a_body_that_comes_late_is_whole_and_the_next_head_is_familiar_still() -
     ],
 )
 def test_what_differs_is_another(other: bytes) -> None:
-    pipeline = made()
+    pipeline = asked()
     ask(pipeline, HEADS[0] % 1 + b"a")
     assert ask(pipeline, other) == ask(made(), other)
 
@@ -145,7 +152,7 @@ def test_what_differs_is_another(other: bytes) -> None:
 )
 def test_in_the_middle_of_another_message_nothing_is_familiar(begun: bytes) -> None:
     head = HEADS[0] % 1 + b"a"
-    pipeline, parsed = made(), made()
+    pipeline, parsed = asked(), made()
     ask(pipeline, head)
     feed(pipeline, begun, head)
     feed(parsed, begun + head)
@@ -155,7 +162,7 @@ def test_in_the_middle_of_another_message_nothing_is_familiar(begun: bytes) -> N
 
 @pytest.mark.parametrize("length", [b"", b"-1", b"+1", b"1a", b"9" * 30, b"1, 1"])
 def test_a_length_that_is_none_is_refused_as_ever(length: bytes) -> None:
-    pipeline = made()
+    pipeline = asked()
     ask(pipeline, HEADS[0] % 1 + b"a")
     feed(pipeline, (HEADS[0] % 1).replace(b": 1", b": " + length) + b"a")
     assert pipeline.refusal is not None
@@ -164,7 +171,7 @@ def test_a_length_that_is_none_is_refused_as_ever(length: bytes) -> None:
 
 def test_what_differs_and_decides_nothing_may_differ_again() -> None:
     """A trace's id, and a token that was renewed."""
-    pipeline = made()
+    pipeline = asked()
     head = b"POST /a HTTP/1.1\r\n" + HOST + b"traceparent: 00-%032x-01\r\nAuthorization: Bearer %d\r\n"
     for number in range(9):
         data = head % (number, number // 2) + b"Content-Length: 1\r\n\r\n" + b"%d" % number
@@ -174,7 +181,7 @@ def test_what_differs_and_decides_nothing_may_differ_again() -> None:
 
 def test_a_head_is_kept_for_those_that_are_the_same_but_for_their_length() -> None:
     """One that waits behind another may be parsed before that one has gone up."""
-    pipeline = made()
+    pipeline = asked()
     head = b"POST /a HTTP/1.1\r\n" + HOST + b"X-Trace: %b\r\nContent-Length: %d\r\n\r\n"
     for trace, length in ((b"a", 1), (b"b", 1), (b"b", 2), (b"b", 1), (b"c", 1), (b"c", 3)):
         feed(pipeline, head % (trace, length) + b"x" * length)
@@ -186,8 +193,35 @@ def test_a_head_is_kept_for_those_that_are_the_same_but_for_their_length() -> No
     assert kept[4] is kept[5]
 
 
-def test_to_a_caller_that_never_repeats_itself_it_is_of_no_use() -> None:
+def test_the_first_head_of_a_connection_is_not_kept() -> None:
+    """Many a connection brings no other."""
     pipeline = made()
+    head = HEADS[0] % 1 + b"a"
+    for _ in range(3):
+        feed(pipeline, head)
+    first, second, third = pipeline.waiting
+    assert first.familiar is None
+    assert second.familiar is third.familiar is not None
+
+
+def test_a_parser_is_there_for_a_message_that_needs_one() -> None:
+    pipeline = made()
+    head = HEADS[0] % 5
+    feed(pipeline, head, b"ab")
+    assert pipeline._parser is not None
+    feed(pipeline, b"cde")
+    assert pipeline._parser is None
+    feed(pipeline, head + b"abcde", head, b"abcde")
+    assert pipeline._parser is None
+    feed(pipeline, head[:9])
+    assert pipeline._parser is not None
+    for number in range(6):
+        pipeline = feed(pipeline if number else made(), b"GET /%d HTTP/1.1\r\n\r\n" % number)
+    assert pipeline._parser is not None, "no head comes again"
+
+
+def test_to_a_caller_that_never_repeats_itself_it_is_of_no_use() -> None:
+    pipeline = asked()
     for number in range(5):
         feed(pipeline, b"GET /%d HTTP/1.1\r\n\r\n" % number)
     assert [request.familiar is not None for request in pipeline.waiting] == [True, True, True, False, False]
@@ -196,7 +230,7 @@ def test_to_a_caller_that_never_repeats_itself_it_is_of_no_use() -> None:
 def test_a_length_of_any_number_of_digits_is_soon_refused() -> None:
     """Were they summed up first, a read of so many would take a quarter of an hour."""
     head = HEADS[0].replace(b"%d", b"%b")
-    pipeline = made()
+    pipeline = asked()
     assert ask(pipeline, head % b"1" + b"x")
     familiar = pipeline._familiar
     assert familiar is not None
@@ -205,6 +239,7 @@ def test_a_length_of_any_number_of_digits_is_soon_refused() -> None:
 
 def test_a_long_head_is_not_kept() -> None:
     pipeline = Pipeline(Line(), MOST * 10)
+    ask(pipeline, b"GET / HTTP/1.1\r\n\r\n")
     feed(pipeline, b"GET / HTTP/1.1\r\nX: " + b"x" * 5000 + b"\r\n\r\n")
     assert pipeline.waiting[0].familiar is None
 

@@ -64,7 +64,8 @@ def came_of(reader: AnswerReader, reads: list[bytes], *, no_body: bool = False) 
         good = reader.feed(memoryview(buffer)[: len(read)])
         buffer[: len(read)] = b"\xff" * len(read)
         came_bytes.append(reader.inflow.came_bytes if reader.said is not None else -1)
-    said, inflow = reader.said, reader.inflow
+    said = reader.said
+    inflow = Inflow(Line()) if said is None else reader.inflow
     assert isinstance(inflow, Inflow)
     body = b"".join(iter(lambda: inflow.take() or b"", b""))
     rest = came_bytes, reader.asked, reader.reusable
@@ -87,7 +88,11 @@ def sent_down(status: int, reason: str, fields: list[RawField]) -> bytes:
 
 
 def reader() -> AnswerReader:
-    return AnswerReader(Line(), MOST)
+    """One that has read an answer: from the next on heads are learned."""
+    made = AnswerReader(Line(), MOST)
+    came_of(made, [OK + b"Content-Length: 0\r\n\r\n"])
+    assert made._familiar is None
+    return made
 
 
 VALUES = st.sampled_from(

@@ -306,6 +306,8 @@ async def most_held(weir: Gateway, *, upwards: bool) -> int:
             continue
         (up,), (down,) = upstream, downstream
         assert down._serving is not None
+        if not upwards and up._reader.said is None:
+            continue
         if upwards:
             source, sink, paused = down._serving.body, up.transport, up._writing_paused
         else:

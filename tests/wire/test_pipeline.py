@@ -153,7 +153,7 @@ def test_the_segments_make_no_difference(parts: list[bytes], end: bytes, sizes: 
 
 def test_a_request_whose_head_came_first_learns_from_its_body_that_it_is_none() -> None:
     pipeline = feed(made(), b"POST / HTTP/1.1\r\n" + CHUNKED + b"\r\n1\r\nx\r\n")
-    request = pipeline.waiting.popleft()
+    request = pipeline.waiting.pop(0)
     assert request.body.take() == b"x"
     feed(pipeline, b"zz\r\n")
     with pytest.raises(Malformed):
@@ -274,7 +274,7 @@ def test_a_head_is_bounded_in_all_and_in_number_before_it_ends() -> None:
 @pytest.mark.parametrize("endless", [b"0\r\nT: " + b"t" * 50, b"0\r\n" + b"T: t\r\n" * 10, b"1;" + b"x" * 60])
 def test_a_chunked_body_that_brings_nothing_is_broken_off(endless: bytes) -> None:
     pipeline = feed(made(), b"POST / HTTP/1.1\r\n" + CHUNKED + b"\r\n1\r\nx\r\n")
-    request = pipeline.waiting.popleft()
+    request = pipeline.waiting.pop(0)
     feed(pipeline, endless)
     for _ in range(100):
         feed(pipeline, endless[3:].replace(b"0\r\n", b""))

@@ -1,8 +1,10 @@
 """One body, read once, sent as often as it may be."""
 
 import asyncio
+import json
 import os
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,14 +12,18 @@ from hypothesis import strategies as st
 
 from proxy import CallerGone, Refusal
 from proxy.wire.bounds import Bounds
+from proxy.wire.http_relay import HttpRelay
 from proxy.wire.inflow import READ_BYTES
 from proxy.wire.request import Malformed, Request
 from proxy.wire.request_body import RequestBody
 from proxy.wire.spool import PIECE_BYTES, Spool
 from proxy.wire.watch import Watch
 from tests.support.bounds import BOUNDS as DEFAULTS
+from tests.support.gateway import gateway, routes
+from tests.support.raw import RawUpstream, raw_upstream, request_bytes, send_bytes
 from tests.support.wire import Line, make_request
 
+GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
 BOUNDS = DEFAULTS._replace(replay_bytes=100, spool_bytes=1000, caller_idle_seconds=5)
 
 
@@ -43,6 +49,27 @@ async def test_a_small_body_is_sent_as_often_as_needed() -> None:
     body = body_of(b"hello ", b"world")
     assert [await all_of(body) for _ in range(3)] == [b"hello world"] * 3
     assert (body.replayable, body.complete, body.received) == (True, True, 11)
+
+
+@pytest.mark.parametrize("sizes", [(60,), (30, 30), (60, 60), ()])
+async def test_for_the_last_attempt_nothing_is_kept(sizes: tuple[int, ...]) -> None:
+    """In memory or spooled; what was read goes up all the same."""
+    whole = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
+    body = body_of(*whole)
+    await body.read_whole(ignore)
+    body.once = True
+    pieces = body.pieces()
+    assert not body.replayable
+    assert b"".join([piece async for piece in pieces]) == b"".join(whole)
+    body.close()
+
+
+async def test_what_it_asks_for_is_known_still_when_nothing_is_kept() -> None:
+    body = body_of(b'{"service_tier": "flex"}')
+    assert body.at_once(50) is not None
+    body.once = True
+    await all_of(body)
+    assert body.asks_for_flex
 
 
 async def test_past_the_bound_it_is_sent_once() -> None:
@@ -300,3 +327,46 @@ async def test_who_is_cancelled_while_the_body_is_listened_to_has_lost_no_piece(
     assert body.replayable
     body.heard_by = None
     assert await all_of(body) == b"whole"
+
+
+# --- through the whole gateway ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("road", ["fast", "plain"])
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("size", [100_000, 3 << 20])  # kept in memory, and beyond it in a file
+async def test_the_next_endpoint_gets_all_of_it_and_none_is_kept_behind_the_last(
+    size: int, chunked: bool, road: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = json.dumps({"contents": [{"parts": [{"text": "x" * size}]}]}).encode()
+    framed = b"%x\r\n%b\r\n0\r\n\r\n" % (len(sent), sent) if chunked else sent
+    length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(sent)}"
+    has_come, go_on = asyncio.Event(), asyncio.Event()
+
+    async def busy(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upstream.read(reader)
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+
+    async def answers(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upstream.read(reader)
+        has_come.set()
+        await go_on.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with raw_upstream(busy) as first, raw_upstream(answers) as second:
+        reads = '[plugins.reads]\nuse = "tests.wire.test_live_relay:Reads"\n'
+        text = routes(first.url, second.url, plugins='["usage", "reads"]', server=f'road = "{road}"', more=reads)
+        async with gateway(tmp_path, text, monkeypatch) as weir, asyncio.timeout(60):
+            asking = asyncio.create_task(
+                send_bytes(weir.host, weir.port, request_bytes(length, body=framed, target=GENERATE))
+            )
+            await has_come.wait()
+            ((_, exchange, relay),) = weir.app.public._under_way.values()
+            assert isinstance(relay, HttpRelay)
+            assert relay.body._kept is None
+            assert exchange.intent_read is not None
+            go_on.set()
+            assert (await asking).endswith(b"ok")
+    assert [body for _, body in (*first.requests, *second.requests)] == [sent, sent]
+    (record,) = weir.records()
+    assert [attempt.status for attempt in record.attempts] == [503, 200]

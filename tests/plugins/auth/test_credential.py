@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugins.auth.credential import Credential, Problem, find, recognise
+from plugins.auth.keys import digest
 from proxy import Headers, RequestHead
 
 PATH = "/v1beta/models/gemini-2.5-flash:generateContent"
@@ -117,6 +118,25 @@ def test_it_is_the_same_credential_and_its_hash_is_made_once() -> None:
     other = recognise(RequestHead("POST", PATH, Headers(headers.raw), "127.0.0.1"))  # of another connection
     assert other == first
     assert other is not first
+
+
+@given(
+    st.sampled_from([b"authorization", b"x-goog-api-key"]),
+    st.sampled_from([b"", b"Bearer ", b"bearer \t ", b"\xc2\xa0Bearer ", b"Bearer a.b"]),
+    st.text("aB.\u00e9\u00a0 ", max_size=9).map(str.encode) | st.binary(max_size=9),
+    st.sampled_from([b"", b" ", b"\xc2\xa0"]),
+)
+def test_what_it_shares_with_its_field_is_what_was_found(
+    name: bytes, before: bytes, value: bytes, behind: bytes
+) -> None:
+    request = RequestHead("POST", PATH, Headers([(name, before + value + behind)]), "127.0.0.1")
+    copied, shared = find(request), recognise(request)
+    assert copied == shared
+    if isinstance(copied, Credential) and isinstance(shared, Credential):
+        for credential in (copied, shared):
+            assert digest(credential.value) == credential.digest == digest(copied.value)
+            assert credential.has_dot is ("." in copied.value)
+            assert hash(credential) == hash(copied)
 
 
 def test_it_never_shows_itself() -> None:
