@@ -27,7 +27,7 @@ class Place:
     def __init__(self, endpoint: Endpoint) -> None:
         where = encode({"endpoint": endpoint.name, "region": endpoint.region})
         fields = where[1:-1].decode()
-        self.endpoint: Final = endpoint
+        self.endpoint: Final = endpoint  # compared by identity
         self.opening: Final = where + b',"'
         self.ending: Final = f'{fields},"attempts":[{{{fields},"started_ms":'
 

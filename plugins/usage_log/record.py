@@ -27,6 +27,7 @@ from proxy import (
 
 BYTES_PER_TEXT_TOKEN: Final = 4
 
+_MOST_PLACES: Final = 32  # more than a pool has; those of before a reload go with them
 _FINAL: Final = UsageState.FINAL
 # What the calls of one form do not share.
 _OWN: Final = ("time", "id", "attempts", "total_ms", "request_bytes", "estimate", "asked_image_size", "labels")
@@ -163,6 +164,8 @@ class Form:
         """Its parts of lines: a reload makes new endpoints, of other regions too."""
         place = self._places.get(endpoint.name)
         if place is None or place.endpoint is not endpoint:
+            if len(self._places) == _MOST_PLACES:
+                self._places.clear()
             place = self._places[endpoint.name] = Place(endpoint)
         return place
 

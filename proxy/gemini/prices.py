@@ -27,18 +27,21 @@ class PriceBook:
 
     Attributes:
         pages: its content; None: there is none.
+        edition: how often that was replaced.
     """
 
-    __slots__ = ("pages",)
+    __slots__ = ("edition", "pages")
 
     def __init__(self, prices: PriceList | None = None, version: str | None = None) -> None:
         self.pages: Pages | None = None
+        self.edition = 0
         if prices is not None and version is not None:
             self.replace(prices, version)
 
     def replace(self, prices: PriceList, version: str) -> None:
         """Swap the content; called by the composition root at its start and at a reload only."""
         self.pages = Pages(prices, version)
+        self.edition += 1
 
     @property
     def version(self) -> str | None:
@@ -62,12 +65,12 @@ class TextTerms:
 
     __slots__ = (
         "_book",
+        "_edition",
         "_input",
         "_is_text",
         "_model",
         "_name",
         "_output",
-        "_pages",
         "_record",
         "_served",
         "_thoughts",
@@ -77,8 +80,8 @@ class TextTerms:
     def __init__(self, book: PriceBook, record: UsageRecord) -> None:
         self._book: Final = book
         self._record: Final = replace(record, usage=None, usage_state=UsageState.FINAL)
-        # What was looked up last, and by what: the book's content, and the model and the tier that an answer names.
-        self._pages: Pages | None = None
+        # What was looked up last, and by what: the book's edition, and the model and the tier that an answer names.
+        self._edition = 0
         self._model: str | None = None
         self._tier: str | None = None
         self._is_text = False  # False: such calls are not priced here
@@ -99,8 +102,9 @@ class TextTerms:
             facts
         )
         pages = self._book.pages
-        if pages is not self._pages or model != self._model or tier != self._tier:
-            self._look_up(pages, usage, model, tier)
+        if self._edition != self._book.edition or model != self._model or tier != self._tier:
+            self._look_up(pages, usage)
+            self._edition, self._model, self._tier = self._book.edition, model, tier
         if pages is None or not self._is_text or cached or tool or images or film or searches:
             return None
         if given > pages.long_context_tokens or not (_is_text(inputs) and _is_text(outputs)):
@@ -113,8 +117,7 @@ class TextTerms:
             return None
         return pages.charged(self._record.price_list, bill, self._name, self._served)
 
-    def _look_up(self, pages: Pages | None, usage: Usage, model: str | None, tier: str | None) -> None:
-        self._pages, self._model, self._tier = pages, model, tier
+    def _look_up(self, pages: Pages | None, usage: Usage) -> None:
         case = None if pages is None else pages.text_case(replace(self._record, usage=usage))
         card = None if case is None else case.card
         self._is_text = card is not None

@@ -145,6 +145,32 @@ def test_text_is_priced_by_terms(tier: str | None, price_list: str | None) -> No
     assert charge == BOOK.charge(record)
 
 
+def test_terms_follow_the_model_that_an_answer_names() -> None:
+    """An alias is served by one model and then by another."""
+    record = make_record(model="gemini-flash-latest")
+    terms = BOOK.terms(record)
+    charges = set()
+    for model in ("gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.5-flash"):
+        for tier in (None, "flex"):
+            usage = Usage(input_tokens=1000, output_tokens=1000, model_version=model, tier=tier)
+            record.usage, record.usage_state = usage, UsageState.FINAL
+            found = terms.charge(usage)
+            assert found is not None
+            assert found == BOOK.charge(record)
+            charges.add(found)
+    assert len({charge.cost for charge in charges}) == 4
+
+
+def test_a_look_up_that_fails_leaves_nothing_behind() -> None:
+    """A plugin may put into a usage what does not belong there."""
+    record = make_record()
+    terms = BOOK.terms(record)
+    assert terms.charge(Usage(input_tokens=7)) is not None
+    for _ in range(2):
+        with pytest.raises((TypeError, AttributeError)):
+            terms.charge(Usage(input_tokens=7, tier=5))  # type: ignore[arg-type]
+
+
 @settings(max_examples=400, deadline=None)
 @given(
     records,

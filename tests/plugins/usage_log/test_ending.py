@@ -240,6 +240,71 @@ def test_what_few_have_is_written_by_its_record(fields: dict[str, Any]) -> None:
     assert line(ordinary(**fields)) is None
 
 
+ODD: dict[str, st.SearchStrategy[Any]] = {
+    "usage": st.builds(
+        Usage,
+        input_tokens=st.integers(0, 250_000),
+        output_tokens=st.integers(0, 5000),
+        thought_tokens=st.integers(0, 5000),
+        finish_reasons=st.sampled_from([(), ("STOP",), ('a"\\',)]),
+        tier=st.sampled_from([None, "standard", "ON_DEMAND", "flex", "priority"]),
+        model_version=st.sampled_from([None, "gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.5-pro"]),
+        response_id=words,
+    ),
+    "attempts": st.builds(
+        AttemptRecord,
+        endpoint=st.just("eu-1"),
+        region=st.just("eu"),
+        started_ms=times,
+        ended_ms=times,
+        status=st.sampled_from([200, 204, 503, None]),
+        error=st.sampled_from([None, None, "disconnected"]),
+        sent=st.sampled_from([True, True, False]),
+    ).map(lambda tried: [tried]),
+    "status": st.sampled_from([200, 206, 404]),
+    "route": st.sampled_from([None, 'r"\n']),
+    "response_bytes": counts,
+    "principal": st.builds(Principal, st.sampled_from(["ada", 'b"é']), st.sampled_from(["studio", "own"])),
+    "reason": st.sampled_from([None, "ODD"]),
+    "received_at": st.floats(1.7e9, 1.8e9),
+    "operation": st.sampled_from(["gemini-2.5-pro", "gemini-flash-latest", "nobody"]).map(
+        lambda model: Operation("generateContent", api="gemini", model=model, generates=True)
+    ),
+}
+few_odd = st.lists(st.sampled_from(sorted(ODD)), max_size=2, unique=True).flatmap(
+    lambda names: st.fixed_dictionaries({name: ODD[name] for name in names})
+)
+
+
+def test_what_differs_in_little_from_an_ordinary_end() -> None:
+    """Most of these have a line, so that it is compared indeed."""
+    ends = lines = 0
+
+    @settings(max_examples=400, deadline=None)
+    @given(st.lists(few_odd, min_size=1, max_size=3))
+    def hold(several: list[dict[str, Any]]) -> None:
+        nonlocal ends, lines
+        forms = Forms(TEAMS)
+        for fields in several:
+            exchange = ordinary(**fields)
+            found = line(exchange, BOOK, forms)
+            ends += 1
+            if found is not None:
+                lines += 1
+                assert exchange.ended is not None
+                assert found == by_its_record(Forms(TEAMS), exchange, exchange.ended)[1]
+
+    hold()
+    assert lines > ends / 2
+
+
+def test_a_form_remembers_few_places() -> None:
+    form = Forms(TEAMS).find(ordinary())
+    for number in range(200):
+        form.place(make_endpoint(f"eu-{number}"))
+    assert len(form._places) <= 32
+
+
 def test_a_reload_of_the_price_file_is_seen_at_once() -> None:
     forms, book = Forms(TEAMS), PriceBook()
     assert line(ordinary(), book, forms) is None  # there is none
