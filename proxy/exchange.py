@@ -75,7 +75,7 @@ class Exchange:
         continuation: of an upload; see `continued`.
         hides_usage: what would keep its usage from the meter, unless the route allows it.
         on_disconnect: of the route: read on for the true usage, or hang up.
-        candidates: a plugin may reorder or narrow.
+        candidates: a plugin may reorder or narrow, until the first attempt.
         reply_headers: added to the head we send.
         endpoint: whose answer is relayed.
         status: sent to the caller.

@@ -31,7 +31,7 @@ def make_forward(attempt_once: AttemptNext, clock: Clock) -> ExchangeNext:
         admit(exchange)
         held: Endpoint | None = None  # the endpoint whose answer the relay holds
         failure: EndpointFailed | None = None
-        candidates, started = exchange.candidates, exchange.started
+        candidates, started = tuple(exchange.candidates), exchange.started  # settled: one is told that it is the last
         if exchange.operation.account_bound:
             # A file, cache or batch lives in the account that made it: elsewhere it is a misleading 404.
             candidates = candidates[:1]

@@ -43,9 +43,6 @@ class Answer(Protocol):
     async def more(self, sink: Sink) -> list[bytes]:
         """What comes next, where nothing is here; what `sink` takes meanwhile is not. Raises as `read`."""
 
-    def take(self) -> bytes | None:
-        """A piece that is here already, b"" at the end, None while there is nothing. Raises AnswerBroke."""
-
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises AnswerBroke, or Interrupted when the exchange was."""
 

@@ -56,9 +56,6 @@ class FastAnswer:
         await self._patience.outlast(inflow.arrival(sink), self._idle_seconds, "upstream_idle")
         return inflow.here()
 
-    def take(self) -> bytes | None:
-        return self._inflow.take()
-
     async def read(self) -> bytes:
         inflow = self._inflow
         while (piece := inflow.take()) is None:

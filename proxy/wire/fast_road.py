@@ -71,7 +71,7 @@ class FastRoad:
         length = body.length if whole is None else len(whole)
         data = b"".join([lines, _framing(head.method, body, length), whole or b""])
         answer = connection.ask(data, patience, no_body=head.method == "HEAD", sent=whole is not None)
-        data = b""  # it would be held until the answer comes
+        data = lines = b""  # they would be held until the answer comes
         if whole is None:
             body.moved = lambda: patience.extend(self._seconds(flex=flex or body.asks_for_flex))
             connection.upload(body)

@@ -60,18 +60,15 @@ class PlainAnswer:
         return self._response.content.at_eof()
 
     def here(self) -> list[bytes]:
-        piece = self.take()
+        try:
+            piece = here(self._response.content)
+        except (aiohttp.ClientError, OSError) as error:
+            raise AnswerBroke("disconnected") from error
         return [piece] if piece else []
 
     async def more(self, sink: Sink) -> list[bytes]:
         piece = await self.read()  # nothing of it goes to the sink
         return [piece] if piece else []
-
-    def take(self) -> bytes | None:
-        try:
-            return here(self._response.content)
-        except (aiohttp.ClientError, OSError) as error:
-            raise AnswerBroke("disconnected") from error
 
     async def read(self) -> bytes:
         try:

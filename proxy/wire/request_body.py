@@ -143,9 +143,7 @@ class RequestBody:
             self._ended = True
             self._kept = [body] if body else []
             self._unsearched = body
-        if self._kept_bytes > limit:
-            return None
-        return self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
+        return None if self._kept_bytes > limit else self._joined()
 
     async def small(self, limit: int) -> bytes | None:
         """The whole body if its declared length is at most `limit` bytes and may be kept, else None."""
@@ -156,7 +154,14 @@ class RequestBody:
             self._kept_bytes += len(piece)
             if self.heard_by is not None:
                 await self.heard_by(piece)
-        return self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
+        return self._joined()
+
+    def _joined(self) -> bytes:
+        """All that is kept, in one piece from now on: whoever sends it holds it too while it waits."""
+        assert self._kept is not None
+        if len(self._kept) > 1:
+            self._kept = [b"".join(self._kept)]
+        return self._kept[0] if self._kept else b""
 
     def let_go(self) -> None:
         """No further attempt will need it: keep nothing. An upload under way goes on from what it holds."""

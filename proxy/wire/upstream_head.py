@@ -15,14 +15,18 @@ from proxy.wire.headers import request_fields
 class UpstreamHead:
     """See the module.
 
+    Args:
+        is_kept: others will go up with it too, so that its lines are made once.
+
     Attributes:
         target: without the caller's credentials.
         fields: end-to-end ones, in order, the endpoint's credential among them; no Content-Length.
     """
 
-    __slots__ = ("_host", "_lines", "fields", "method", "target")
+    __slots__ = ("_host", "_is_kept", "_lines", "fields", "method", "target")
 
-    def __init__(self, method: str, target: str, fields: RawHeaders) -> None:
+    def __init__(self, method: str, target: str, fields: RawHeaders, *, is_kept: bool = False) -> None:
+        self._is_kept = is_kept
         self.method = method
         self.target = target
         self.fields = fields
@@ -33,11 +37,13 @@ class UpstreamHead:
         """Of the fast road's request, without the end of the last. The authority comes from the routes file alone."""
         if self._lines and host == self._host:
             return self._lines
-        lines = [f"{self.method} {self.target} HTTP/1.1\r\nHost: {host}".encode("ascii")]
+        fields = [f"{self.method} {self.target} HTTP/1.1\r\nHost: {host}".encode("ascii")]
         for name, value in self.fields:
-            lines.append(name + b": " + value)
-        self._host, self._lines = host, b"\r\n".join(lines)
-        return self._lines
+            fields.append(name + b": " + value)
+        lines = b"\r\n".join(fields)
+        if self._is_kept:
+            self._host, self._lines = host, lines
+        return lines
 
 
 @final
@@ -59,7 +65,8 @@ def upstream_head(head: RequestHead, credential: RawField | None, kept: KeptHead
     """Of `head`, for the endpoint that has this credential."""
     if kept is not None and kept.head is not None and kept.credential == credential:
         return kept.head
-    made = UpstreamHead(head.method, without_credentials(head.target), request_fields(head.headers.raw, credential))
+    target, fields = without_credentials(head.target), request_fields(head.headers.raw, credential)
+    made = UpstreamHead(head.method, target, fields, is_kept=kept is not None)
     if kept is not None:
         kept.credential, kept.head = credential, made
     return made

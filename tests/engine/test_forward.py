@@ -190,6 +190,7 @@ async def test_the_last_attempt_knows_that_it_is() -> None:
 
     async def attempt_once(attempt: Attempt) -> ResponseHead:
         last.append(attempt.last)
+        exchange.candidates.append(B)  # too late: they are settled once the first attempt begins
         raise DOWN
 
     with pytest.raises(Refusal):

@@ -1,6 +1,7 @@
 """What holds for the charge of any record whatsoever: it adds up, it is never negative, it rounds nothing."""
 
 from decimal import Context, Decimal, Inexact, Rounded
+from itertools import product
 
 import msgspec
 import pytest
@@ -150,14 +151,15 @@ def test_terms_follow_the_model_that_an_answer_names() -> None:
     record = make_record(model="gemini-flash-latest")
     terms = BOOK.terms(record)
     charges = set()
-    for model in ("gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.5-flash"):
-        for tier in (None, "flex"):
-            usage = Usage(input_tokens=1000, output_tokens=1000, model_version=model, tier=tier)
-            record.usage, record.usage_state = usage, UsageState.FINAL
-            found = terms.charge(usage)
-            assert found is not None
-            assert found == BOOK.charge(record)
-            charges.add(found)
+    models, tiers = ("gemini-2.5-flash", "gemini-2.5-flash-lite"), (None, "flex")
+    one_by_one = [*product(models, tiers), *((model, tier) for tier, model in product(tiers, models))]
+    for model, tier in one_by_one:
+        usage = Usage(input_tokens=1000, output_tokens=1000, model_version=model, tier=tier)
+        record.usage, record.usage_state = usage, UsageState.FINAL
+        found = terms.charge(usage)
+        assert found is not None
+        assert found == BOOK.charge(record)
+        charges.add(found)
     assert len({charge.cost for charge in charges}) == 4
 
 

@@ -284,6 +284,7 @@ async def test_small_bodies_are_one_piece() -> None:
     assert await body_of(b"a", b"b", length=None).small(10) is None
     again = body_of(b"a", b"b", length=2)
     assert [await again.small(2), await all_of(again), await again.small(2)] == [b"ab"] * 3
+    assert await again.small(2) is await again.small(2)  # and it is held once
 
 
 async def test_a_small_body_that_may_not_be_kept_is_not_lost() -> None:
