@@ -13,7 +13,7 @@ class Setting(NamedTuple):
 
     tls: bool = False  # the upstream speaks it
     together: bool = False  # the upstream and the load share the proxy's cores, one for each worker, and have no other
-    starts: int = 1  # how often in each round, in a process just started
+    starts: int = 1  # how often in each round, in a process just started; all targets in turn each time
 
 
 USUAL = Setting()  # each has its own core, and speaks without TLS

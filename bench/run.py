@@ -64,8 +64,7 @@ class Run:
         try:
             await self._answering(Caller(self._upstream), upstream, 20)
             for number in range(self._rounds):
-                for target in targets:
-                    await self._round(number, target, phases)
+                await self._round(number, targets, phases)
             for target in targets:
                 for name, phase in _of(target, phases, fresh=True).items():
                     await self._phases(target, {name: phase}, f"once {name}", phase.setting)
@@ -74,14 +73,17 @@ class Run:
             await upstream.stop()
         return self.results
 
-    async def _round(self, number: int, target: Target, phases: dict[str, Phase]) -> None:
+    async def _round(self, number: int, targets: Sequence[Target], phases: dict[str, Phase]) -> None:
+        """Settings of one start, target by target; then those of more, so that what is compared stands side by side."""
         said = f"round {number + 1} of {self._rounds}"
-        mine = _of(target, phases, fresh=False)
-        for setting in dict.fromkeys(phase.setting for phase in mine.values()):
-            alike = {name: phase for name, phase in mine.items() if phase.setting == setting}
-            for start in range(setting.starts):
-                check = number == start == 0 and setting == USUAL
-                await self._phases(target, alike, said, setting, check=check)
+        for start in range(max(phase.setting.starts for phase in phases.values())):
+            for target in targets:
+                mine = _of(target, phases, fresh=False)
+                for setting in dict.fromkeys(phase.setting for phase in mine.values()):
+                    if start < setting.starts:
+                        alike = {name: phase for name, phase in mine.items() if phase.setting == setting}
+                        check = number == start == 0 and setting == USUAL
+                        await self._phases(target, alike, said, setting, check=check)
 
     async def _phases(
         self,
