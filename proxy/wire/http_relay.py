@@ -230,10 +230,13 @@ class HttpRelay:
             reply.send(pieces, last=last)
         else:
             self._begin(exchange, answer, pieces, last=last)
-        read = pieces[0] if len(pieces) == 1 else b"".join(pieces)  # of one read, so that it is fed as one
-        size = len(read)
-        if size:
-            meter.feed(read)
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+        if len(pieces) > 1 and size <= DIRECT_BYTES:
+            pieces = [b"".join(pieces)]  # of one read, so that it is fed as one
+        for piece in pieces:
+            meter.feed(piece)
         exchange.response_bytes += size
         if self._caller_left:
             self._drained += size

@@ -29,7 +29,7 @@ class Sink(Protocol):
     """Stands in for a taker that waits."""
 
     def pour(self) -> bool:
-        """Take some of what has come. False: wake the taker, for what was left or for what must be waited for."""
+        """Take all that one read brought. False: wake the taker, for what was left or for what must be waited for."""
 
 
 @final
@@ -84,10 +84,8 @@ class Inflow:
         if sink is None or taker is None or not self._pieces:
             return
         try:
-            while self._pieces:
-                if taker.done() or not sink.pour():
-                    self._hold()
-                    return
+            if taker.done() or not sink.pour():
+                self._hold()
         except Exception as fault:
             self.discard()  # else what comes before the taker wakes would go down behind a gap
             self.fail(fault)  # it is the taker's, not the connection's
@@ -119,14 +117,17 @@ class Inflow:
         return self._ended and not self._pieces
 
     def here(self) -> list[bytes]:
-        """What has come, unjoined: READ_BYTES at most, or one piece; [] where nothing has. Raises the failure."""
+        """What has come, unjoined; [] where nothing has. Raises the failure.
+
+        READ_BYTES at most, or one piece; but to a sink all that one read brought, so that it is one write.
+        """
         pieces = self._pieces
         if not pieces:
             if self._failure is not None:
                 raise self._failure
             return []
         self._touched = True
-        if len(pieces) == 1 or self._held_bytes <= READ_BYTES:
+        if len(pieces) == 1 or self._sink is not None or self._held_bytes <= READ_BYTES:
             self._pieces = []
             self._held_bytes = 0
         else:
