@@ -73,7 +73,7 @@ class FastRoad:
         answer = connection.ask(data, patience, no_body=head.method == "HEAD", sent=whole is not None)
         data = lines = b""  # they would be held until the answer comes
         if whole is None:
-            body.moved = lambda: patience.extend(self._seconds(flex=flex or body.asks_for_flex))
+            body.moved = lambda: patience.extend(self._seconds(flex=flex or body.asks_for_flex()))
             connection.upload(body)
         elif not flex:
             patience.reprieve = body.flex_seconds

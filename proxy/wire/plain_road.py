@@ -163,8 +163,8 @@ class PlainRoad:
             raise Refusal(400, f"The request cannot be forwarded: {error}.", reason="BAD_HEADER") from error
         upload = _Upload()
         data = await self._data(decoded, body)
-        flex = flex or body.asks_for_flex
-        body.moved = lambda: patience.extend(self._first_byte_seconds(flex=flex or body.asks_for_flex))
+        flex = flex or body.asks_for_flex()
+        body.moved = lambda: patience.extend(self._first_byte_seconds(flex=flex or body.asks_for_flex()))
         request = self._session.request(
             head.method,
             # The authority comes from the routes file alone; `encoded` keeps the target's bytes.

@@ -86,7 +86,6 @@ class RequestBody:
         """The caller has sent all of it."""
         return self._ended
 
-    @property
     def asks_for_flex(self) -> bool:
         """The word stands in it, so that its answer is waited for longer; a word elsewhere does no harm.
 
@@ -100,7 +99,7 @@ class RequestBody:
     def flex_seconds(self) -> float:
         """How much longer than others its answer is waited for."""
         bounds = self._bounds
-        return bounds.flex_first_byte_seconds - bounds.first_byte_seconds if self.asks_for_flex else 0.0
+        return bounds.flex_first_byte_seconds - bounds.first_byte_seconds if self.asks_for_flex() else 0.0
 
     @property
     def replayable(self) -> bool:
@@ -122,7 +121,7 @@ class RequestBody:
         """The body from its start, for one attempt: what is kept, then what still comes."""
         pieces = Pieces(self)
         if self.once:
-            self._flex = self.asks_for_flex
+            self._flex = self.asks_for_flex()
             self.let_go()
         return pieces
 

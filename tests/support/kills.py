@@ -2,7 +2,8 @@
 
 The gateway is the real process, its endpoints are two accounts of the simulator, of which one sheds the calls of one
 model so that some exchanges have two attempts. Each request carries a marker that the ledger shows and the record
-holds as a label. `tests/test_kill.py` does a few kills, `bench/kill.py` many.
+holds as its subject: with a label the exchange would be no ordinary one, and most should be. `tests/test_kill.py` does
+a few kills, `bench/kill.py` many.
 """
 
 import asyncio
@@ -56,14 +57,14 @@ upstream = "u"
 plugins = ["usage", "marker"]
 """
 PLUGIN = '''
-from proxy import Exchange, ExchangeNext, Plugin
+from proxy import Exchange, ExchangeNext, Plugin, Principal
 
 
 class Marker(Plugin):
-    """Puts the request's marker into the record; refuses who asks for it."""
+    """Takes the request's marker for who asks; refuses who asks for that."""
 
     async def around_exchange(self, exchange: Exchange, call_next: ExchangeNext) -> None:
-        exchange.labels["marker"] = exchange.request.headers.get("x-marker") or ""
+        exchange.principal = Principal(subject=exchange.request.headers.get("x-marker") or "", team="callers")
         if exchange.request.headers.get("x-refuse"):
             raise exchange.refuse(403, "As you wish.", reason="ASKED_FOR")
         await call_next(exchange)
@@ -192,7 +193,7 @@ class Doomed:
             for line in content.splitlines():
                 record = msgspec.json.decode(line, type=UsageRecord)
                 ids[record.id] += 1
-                by_marker[record.labels["marker"]] = record
+                by_marker[record.subject or ""] = record
         found.records, found.lost = ids.total(), sum(record.outcome == "lost" for record in by_marker.values())
         found.seen = sum(keys.total() for keys in self._seen.values())
         found.sealed = len(list(folder.glob("usage-*.torn")))

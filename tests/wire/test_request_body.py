@@ -69,7 +69,7 @@ async def test_what_it_asks_for_is_known_still_when_nothing_is_kept() -> None:
     assert body.at_once(50) is not None
     body.once = True
     await all_of(body)
-    assert body.asks_for_flex
+    assert body.asks_for_flex()
 
 
 async def test_past_the_bound_it_is_sent_once() -> None:
@@ -161,7 +161,7 @@ def test_flex_is_heard_in_the_pieces_of_an_upload() -> None:
     async def asks(*data: bytes) -> bool:
         body = body_of(*data)
         await all_of(body)
-        return body.asks_for_flex
+        return body.asks_for_flex()
 
     large = b"x" * READ_BYTES
     assert asyncio.run(asks(large, b'{"service_tier": "flex"}' + b" " * READ_BYTES, large))
@@ -257,7 +257,7 @@ def test_flex_is_heard_at_once_too() -> None:
     async def asks(data: bytes) -> bool:
         body = body_of(data)
         body.at_once(100)
-        return body.asks_for_flex
+        return body.asks_for_flex()
 
     assert asyncio.run(asks(b'{"service_tier": "flex"}'))
     assert not asyncio.run(asks(b'{"service_tier": "standard"}'))
