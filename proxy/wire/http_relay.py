@@ -230,13 +230,11 @@ class HttpRelay:
             reply.send(pieces, last=last)
         else:
             self._begin(exchange, answer, pieces, last=last)
-        size = 0
-        for piece in pieces:
-            size += len(piece)
-        if len(pieces) > 1 and size <= DIRECT_BYTES:
-            pieces = [b"".join(pieces)]  # of one read, so that it is fed as one
-        for piece in pieces:
-            meter.feed(piece)
+        # Of one read, so it is fed as one: more, while the meter is behind with the first, would hold up the loop.
+        read = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        size = len(read)
+        if size:
+            meter.feed(read)
         exchange.response_bytes += size
         if self._caller_left:
             self._drained += size

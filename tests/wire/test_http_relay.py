@@ -1,13 +1,18 @@
 """The relay on real sockets against upstreams that misbehave on purpose; the record of each is asserted."""
 
 import asyncio
+import base64
 import json
+import random
+import zlib
 from pathlib import Path
 
 import pytest
 
 from proxy import Outcome, UsageState
+from proxy.gemini.meter import STEP_BYTES
 from proxy.simulator import Simulator
+from proxy.wire.inflow import READ_BYTES
 from tests.support.gateway import gateway, routes
 from tests.support.raw import RawUpstream, answers, raw_upstream, read_message, request_bytes, send_bytes
 
@@ -123,6 +128,44 @@ async def test_an_answer_that_cannot_be_passed_on_is_a_502(
     (record,) = weir.records()
     assert record.outcome is Outcome.UPSTREAM_FAILED
     assert [attempt.error for attempt in record.attempts] in (["bad_answer"], ["disconnected"])
+
+
+async def test_others_run_while_what_one_read_brought_is_inflated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In two chunks, of which the first holds 30 MB: also what comes with it must wait until that is metered."""
+    noise = base64.b64encode(random.Random(0).randbytes(12_000))
+    text = b'{"candidates":[{"content":{"parts":[{"text":"' + b"a" * 30_000_000
+    coder = zlib.compressobj(wbits=31)
+    bomb = coder.compress(text) + coder.flush(zlib.Z_SYNC_FLUSH)
+    rest = coder.compress(noise + b'"}]}}],"usageMetadata":' + COUNTS + b"}") + coder.flush()
+    assert 32_000 < len(bomb) + len(rest) < READ_BYTES
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal turns
+        await upstream.read(reader)
+        fields = b"Content-Type: application/json\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(b"HTTP/1.1 200 OK\r\n" + fields + chunk(bomb[:10]))
+        await asyncio.sleep(0.05)  # the relay waits for more
+        turns = 0
+        writer.write(chunk(bomb[10:]) + chunk(rest) + b"0\r\n\r\n")
+
+    async with raw_upstream(script) as upstream:
+        async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+            counting = asyncio.create_task(count_turns())
+            await send_bytes(weir.host, weir.port, request_bytes("Content-Length: 0", target=GENERATE))
+            counting.cancel()  # the connection was closed when the exchange was over
+    (record,) = weir.records()
+    assert record.usage is not None
+    assert record.usage.total_tokens == 7
+    assert turns > 30_000_000 // (2 * STEP_BYTES)
 
 
 # --- failover -----------------------------------------------------------------------------------------------
