@@ -88,6 +88,7 @@ class Meter:
         "_pending",
         "_reading",
         "_tier",
+        "_waiting",
         "once",
     )
 
@@ -110,6 +111,7 @@ class Meter:
         self._inflated = 0
         self._deaf = False
         self._pending: Iterator[bytes] | None = None  # what is left of what was fed
+        self._waiting: list[bytes] = []  # fed meanwhile
         self._tier = tier
 
     @property
@@ -119,7 +121,10 @@ class Meter:
 
     @property
     def behind(self) -> bool:
-        """There is more to inflate of what was fed than is done at once: call `catch_up` in a while."""
+        """There is more to inflate of what was fed than is done at once: call `catch_up` in a while.
+
+        What is fed meanwhile waits its turn, and is held until then.
+        """
         return self._pending is not None
 
     def feed(self, data: bytes) -> None:
@@ -128,16 +133,18 @@ class Meter:
         if self._inflate is None:
             self._feed(data)
             return
-        while self._pending is not None:
-            self.catch_up()
-        if not self._deaf:
-            self._fed += len(data)
-            self._pending = self._inflate.pieces(data)
-            self.catch_up()
+        if self._deaf:
+            return
+        self._fed += len(data)
+        if self._pending is not None:
+            self._waiting.append(data)
+            return
+        self._pending = self._inflate.pieces(data)
+        self.catch_up()
 
     def catch_up(self) -> None:
         """Read the next `STEP_BYTES` of what was fed."""
-        if self._pending is None:
+        if self._pending is None or self._inflate is None:
             return
         most = max(MOST_INFLATED, MOST_TIMES * self._fed)
         until = self._inflated + STEP_BYTES
@@ -150,12 +157,13 @@ class Meter:
                 if self._inflated >= until:
                     return
             else:
-                self._pending = None
+                self._pending = self._inflate.pieces(self._waiting.pop(0)) if self._waiting else None
                 return
         except BadCoding:
             pass
         # The relay goes on; what was read until here is all that counts: there is no way back in.
         self._pending, self._deaf = None, True
+        self._waiting.clear()
         if self._reading is not None:
             self._reading.complete = False
 

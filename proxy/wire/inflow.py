@@ -8,10 +8,11 @@ A taker that waits may leave a sink: then what a read brings goes there in the s
 import asyncio
 from typing import Final, Protocol, final
 
-READ_BYTES: Final = 56 << 10  # what a connection reads at once; also the largest piece that goes on
+READ_BYTES: Final = 56 << 10  # what a connection reads at once, and so the largest piece; under TLS `intake` has more
 UNSENT_BYTES: Final = 8 << 10  # above this a transport lets nobody write
 _ENOUGH_BYTES: Final = 16 << 10  # a piece worth a write of its own; smaller ones are joined
 _PIECE_BYTES: Final = 50  # what a piece takes beside its content: a body may come in chunks of one byte
+_FEW: Final = 16  # pieces: of TLS's largest read those of 8 KiB. More in one write would hold more than they contain
 # Above this the connection reads no more, and has then read once more at most. A whole read does not reach it: it is
 # taken before the next, most of the time, and to stop and begin again costs two system calls.
 HELD_BYTES: Final = READ_BYTES + _PIECE_BYTES
@@ -29,7 +30,7 @@ class Sink(Protocol):
     """Stands in for a taker that waits."""
 
     def pour(self) -> bool:
-        """Take all that one read brought. False: wake the taker, for what was left or for what must be waited for."""
+        """Take some of what has come. False: wake the taker, for what was left or for what must be waited for."""
 
 
 @final
@@ -84,8 +85,10 @@ class Inflow:
         if sink is None or taker is None or not self._pieces:
             return
         try:
-            if taker.done() or not sink.pour():
-                self._hold()
+            while self._pieces:
+                if taker.done() or not sink.pour():
+                    self._hold()
+                    return
         except Exception as fault:
             self.discard()  # else what comes before the taker wakes would go down behind a gap
             self.fail(fault)  # it is the taker's, not the connection's
@@ -119,7 +122,7 @@ class Inflow:
     def here(self) -> list[bytes]:
         """What has come, unjoined; [] where nothing has. Raises the failure.
 
-        READ_BYTES at most, or one piece; but to a sink all that one read brought, so that it is one write.
+        READ_BYTES at most, or one piece; but to a sink the few pieces of one read, however large: one write less.
         """
         pieces = self._pieces
         if not pieces:
@@ -127,7 +130,8 @@ class Inflow:
                 raise self._failure
             return []
         self._touched = True
-        if len(pieces) == 1 or self._sink is not None or self._held_bytes <= READ_BYTES:
+        count = len(pieces)
+        if count == 1 or self._held_bytes <= READ_BYTES or (count <= _FEW and self._sink is not None):
             self._pieces = []
             self._held_bytes = 0
         else:

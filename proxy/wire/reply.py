@@ -11,7 +11,10 @@ from typing import Final
 from proxy.head import RawHeaders
 from proxy.wire.request import Request
 
-_JOINED_BYTES: Final = 16 << 10  # a piece up to this is copied into one with its size, or with the head
+_JOINED_BYTES: Final = 16 << 10  # so much is copied into one with its size, or with the head
+# Pieces that are smaller, on the average, are copied into one as well: a loop keeps as much beside each that it has not
+# written, and makes a TLS record of each.
+_SMALL_BYTES: Final = 2 << 10
 _END: Final = b"\r\n\r\n"  # of a head
 _END_CHUNKED: Final = b"\r\nTransfer-Encoding: chunked\r\n\r\n"
 _MOST_LINES: Final = 256  # status lines that are kept
@@ -105,7 +108,7 @@ class Reply:
         connection = self._request.connection
         if len(out) == 1:
             connection.write(out[0])
-        elif size > _JOINED_BYTES:
+        elif size > _JOINED_BYTES and size > _SMALL_BYTES * len(out):
             connection.writelines(out)
         elif out:
             connection.write(b"".join(out))

@@ -4,7 +4,7 @@ import gzip
 import json
 import random
 import zlib
-from itertools import cycle
+from itertools import cycle, pairwise
 from typing import Any
 
 import brotli
@@ -177,6 +177,23 @@ def test_a_bomb_is_read_step_by_step() -> None:
         meter.catch_up()
         steps += 1
     assert steps == pytest.approx(60_000_000 / STEP_BYTES, rel=0.01)
+    assert final(meter.finish(complete=True)).total_tokens == 3
+
+
+@pytest.mark.parametrize("first_bytes", [1, 20_000, 35_000])
+def test_what_is_fed_behind_a_bomb_waits_its_turn(first_bytes: int) -> None:
+    """However it is cut: whoever feeds never inflates more than a step of it."""
+    body = b'{"candidates": [{"content": {"parts": [{"text": "' + b"a" * 40_000_000 + b'"}]}}], '
+    packed = gzip.compress(body + b'"usageMetadata": {"totalTokenCount": 3}}')
+    meter = meter_for(GENERATE, head(content_encoding="gzip"))
+    read_bytes = [0]
+    for piece in (packed[:first_bytes], packed[first_bytes:-20], packed[-20:]):
+        meter.feed(piece)
+        read_bytes.append(meter._inflated)
+    while meter.behind:
+        meter.catch_up()
+        read_bytes.append(meter._inflated)
+    assert max(after - before for before, after in pairwise(read_bytes)) <= 2 * STEP_BYTES
     assert final(meter.finish(complete=True)).total_tokens == 3
 
 

@@ -130,6 +130,39 @@ async def test_an_answer_that_cannot_be_passed_on_is_a_502(
     assert [attempt.error for attempt in record.attempts] in (["bad_answer"], ["disconnected"])
 
 
+async def test_what_one_read_brings_goes_down_in_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole read with the end of a chunk in it; what it says is metered though it is in pieces."""
+    begin = b'{"candidates":[{"content":{"parts":[{"text":"'
+    end = b'"}]}}],"usageMetadata":' + COUNTS + b"}"
+    framing = len(chunk(b"x" * 30_000) + chunk(b"x" * 27_000)) - 57_000
+    text = b"x" * (READ_BYTES - framing - len(end))
+    went_on = asyncio.Event()
+
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upstream.read(reader)
+        fields = b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(b"HTTP/1.1 200 OK\r\n" + fields + chunk(begin))
+        await went_on.wait()
+        writer.write(chunk(text[:30_000]) + chunk(text[30_000:] + end))
+        await asyncio.sleep(0.05)
+        writer.write(b"0\r\n\r\n")
+
+    async with raw_upstream(script) as upstream:
+        async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:
+            reader, writer = await asyncio.open_connection(weir.host, weir.port)
+            writer.write(request_bytes("Content-Length: 0", target=GENERATE))
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(len(chunk(begin))) == chunk(begin)
+            went_on.set()
+            rest = await reader.read()
+            writer.close()
+    assert rest == chunk(text + end) + b"0\r\n\r\n"
+    (record,) = weir.records()
+    assert record.response_bytes == len(begin + text + end)
+    assert record.usage is not None
+    assert record.usage.total_tokens == 7
+
+
 async def test_others_run_while_what_one_read_brought_is_inflated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +188,9 @@ async def test_others_run_while_what_one_read_brought_is_inflated(
         writer.write(b"HTTP/1.1 200 OK\r\n" + fields + chunk(bomb[:10]))
         await asyncio.sleep(0.05)  # the relay waits for more
         turns = 0
-        writer.write(chunk(bomb[10:]) + chunk(rest) + b"0\r\n\r\n")
+        writer.write(chunk(bomb[10:]) + chunk(rest))
+        await asyncio.sleep(0.05)
+        writer.write(b"0\r\n\r\n")
 
     async with raw_upstream(script) as upstream:
         async with gateway(tmp_path, routes(upstream.url), monkeypatch) as weir:

@@ -241,9 +241,23 @@ async def test_a_sink_that_has_enough_leaves_the_rest_to_the_taker() -> None:
         assert sum(map(len, pieces)) <= READ_BYTES
         rest += pieces
     assert (len(rest), line.reading) == (4, True)
+    sink.reads = 1
     body.feed(b"later")
     body.settle()
     assert (len(sink.got), body.take()) == (1, b"later"), "a sink stands for one wait"
+
+
+async def test_of_many_pieces_a_sink_gets_no_more_at_once_than_anybody() -> None:
+    """What a write of them holds is more than what they contain."""
+    body, _ = inflow()
+    sink = Basin(body)
+    arrival = body.arrival(sink)
+    for number in range(2000):
+        body.feed(number.to_bytes(60))
+    body.settle()
+    assert not arrival.done()
+    assert sink.whole == b"".join(number.to_bytes(60) for number in range(2000))
+    assert all(len(pieces) * (60 + 50) <= READ_BYTES for pieces in sink.got)
 
 
 async def test_a_sink_that_fails_fails_its_taker_and_not_the_connection() -> None:

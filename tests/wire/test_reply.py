@@ -201,3 +201,21 @@ def test_pieces_of_one_read_are_one_chunk_and_the_end_goes_with_the_last(size: i
     chunk = b"%x\r\n%b\r\n" % (2 * size, b"".join(pieces))
     assert wire.written[1:] == [chunk, chunk + b"0\r\n\r\n"]
     assert reply.ended
+
+
+def test_large_pieces_are_not_copied_and_many_small_ones_are_joined() -> None:
+    """A loop keeps something beside each piece that it has not written, and makes a TLS record of each."""
+    request = make_request()
+    request.connection = wire = Line()
+    reply = Reply(request)
+    reply.begin(200, "OK", [DATE], [], last=False)
+    wire.written.clear()
+    large = [b"a" * 20_000, b"b" * 30_000]
+    reply.send(large, last=False)
+    size, first, second, end = wire.written
+    assert (size, end) == (b"%x\r\n" % 50_000, b"\r\n")
+    assert first is large[0]
+    assert second is large[1]
+    wire.written.clear()
+    reply.send([b"c" * 100] * 400, last=True)
+    assert wire.written == [b"%x\r\n%b\r\n0\r\n\r\n" % (40_000, b"c" * 40_000)]
