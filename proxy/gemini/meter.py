@@ -5,10 +5,11 @@ end. It holds at most one document of the answer, and of a large one the skeleto
 says no number that does not follow from the answer's own: what it cannot read is state `none` or `partial`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol, final
 
+from proxy.gemini.backlog import STEP_BYTES, Backlog
 from proxy.gemini.framings import DIRECT_BYTES, Elements, Events, Framing, Lines, One, Read
 from proxy.gemini.inflate import BadCoding, Inflate, small_gzip
 from proxy.gemini.inlined import Inlined
@@ -20,14 +21,6 @@ from proxy.gemini.usage_fields import Reading
 from proxy.head import ResponseHead
 from proxy.operation import Operation
 from proxy.usage import Usage, UsageState
-
-STEP_BYTES: Final = (
-    64 * 1024
-)  # inflated at once. All that a bomb of so many bytes holds would take a tenth of a second.
-MOST_INFLATED: Final = (
-    1 << 30
-)  # bytes of one answer; the largest real ones have a tenth of it. But a file of results may be
-MOST_TIMES: Final = 32  # larger, and what grows no more than this is no bomb
 
 # Nobody says what a results file has.
 _FILE_TYPES: Final = TEXT_TYPES | {"application/octet-stream", "application/x-ndjson"}
@@ -78,19 +71,7 @@ class Meter:
             no usage yet, it comes when the same is read again.
     """
 
-    __slots__ = (
-        "_deaf",
-        "_fed",
-        "_frame",
-        "_framing",
-        "_inflate",
-        "_inflated",
-        "_pending",
-        "_reading",
-        "_tier",
-        "_waiting",
-        "once",
-    )
+    __slots__ = ("_backlog", "_frame", "_framing", "_reading", "_tier", "once")
 
     def __init__(
         self,
@@ -106,12 +87,7 @@ class Meter:
         self._reading = reading
         self._frame = frame
         self._framing: Framing | None = None
-        self._inflate = inflate
-        self._fed = 0  # bytes, as they came
-        self._inflated = 0
-        self._deaf = False
-        self._pending: Iterator[bytes] | None = None  # what is left of what was fed
-        self._waiting: list[bytes] = []  # fed meanwhile
+        self._backlog = None if inflate is None else Backlog(inflate)
         self._tier = tier
 
     @property
@@ -125,51 +101,41 @@ class Meter:
 
         What is fed meanwhile waits its turn, and is held until then.
         """
-        return self._pending is not None
+        return self._backlog is not None and self._backlog.waits
 
     def feed(self, data: bytes) -> None:
         if self._reading is None:
             return
-        if self._inflate is None:
+        backlog = self._backlog
+        if backlog is None:
             self._feed(data)
             return
-        if self._deaf:
-            return
-        self._fed += len(data)
-        if self._pending is not None:
-            self._waiting.append(data)
-            return
-        self._pending = self._inflate.pieces(data)
-        self.catch_up()
+        was_behind = backlog.waits
+        backlog.add(data)
+        if not was_behind:
+            self.catch_up()
 
     def catch_up(self) -> None:
         """Read the next `STEP_BYTES` of what was fed."""
-        if self._pending is None or self._inflate is None:
+        backlog = self._backlog
+        if backlog is None:
             return
-        most = max(MOST_INFLATED, MOST_TIMES * self._fed)
-        until = self._inflated + STEP_BYTES
+        until = backlog.inflated_bytes + STEP_BYTES
         try:
-            for piece in self._pending:
-                self._inflated += len(piece)
-                self._feed(piece)
-                if self._reading is None or self._inflated > most:
-                    break
-                if self._inflated >= until:
+            while self._reading is not None and backlog.inflated_bytes < until:
+                piece = backlog.take()
+                if piece is None:
                     return
-            else:
-                self._pending = self._inflate.pieces(self._waiting.pop(0)) if self._waiting else None
-                return
-        except BadCoding:
-            pass
-        # The relay goes on; what was read until here is all that counts: there is no way back in.
-        self._pending, self._deaf = None, True
-        self._waiting.clear()
-        if self._reading is not None:
-            self._reading.complete = False
+                self._feed(piece)
+        except BadCoding:  # the relay goes on; what was read until here is all that counts: there is no way back in
+            if self._reading is not None:
+                self._reading.complete = False
+        if self._reading is None:
+            backlog.give_up()
 
     def finish(self, complete: bool) -> tuple[Usage | None, UsageState]:
         """`complete`: the answer came to its proper end. Usage is None exactly when the state is `none`."""
-        while self._pending is not None:
+        while self.behind:
             self.catch_up()
         if self._framing is not None:
             self._framing.finish()
@@ -236,7 +202,7 @@ class _Unary(Meter):
         self._operation = None
         self._reading = Reading(operation)
         if self._is_zipped:
-            self._inflate = Inflate(_GZIP)
+            self._backlog = Backlog(Inflate(_GZIP))
         if self._whole is not None:
             super().feed(self._whole)
             self._whole = None

@@ -8,10 +8,10 @@ import asyncio
 import logging
 
 from proxy.exchange import Exchange
+from proxy.gemini.backlog import STEP_BYTES
 from proxy.gemini.framings import Document
 from proxy.gemini.inflate import BadCoding, Inflate
 from proxy.gemini.intent import asked_usage, read_intent, unread
-from proxy.gemini.meter import STEP_BYTES
 from proxy.gemini.skeleton import REQUEST_BYTES
 from proxy.head import RequestHead
 from proxy.operation import Intent, Operation

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy import Headers, Operation, ResponseHead, Usage, UsageState
+from proxy.gemini.backlog import MOST_INFLATED, STEP_BYTES
 from proxy.gemini.inflate import zstd
 from proxy.gemini.media_types import media_of
-from proxy.gemini.meter import MOST_INFLATED, STEP_BYTES, Meter, meter_for
+from proxy.gemini.meter import Meter, meter_for
 
 GENERATE = Operation("generateContent", api="gemini", model="m", generates=True)
 STREAM = Operation("streamGenerateContent", api="gemini", model="m", generates=True, streams=True)
@@ -189,16 +190,16 @@ def test_what_is_fed_behind_a_bomb_waits_its_turn(first_bytes: int) -> None:
     read_bytes = [0]
     for piece in (packed[:first_bytes], packed[first_bytes:-20], packed[-20:]):
         meter.feed(piece)
-        read_bytes.append(meter._inflated)
+        read_bytes.append(meter._backlog.inflated_bytes if meter._backlog is not None else 0)
     while meter.behind:
         meter.catch_up()
-        read_bytes.append(meter._inflated)
+        read_bytes.append(meter._backlog.inflated_bytes if meter._backlog is not None else 0)
     assert max(after - before for before, after in pairwise(read_bytes)) <= 2 * STEP_BYTES
     assert final(meter.finish(complete=True)).total_tokens == 3
 
 
 def test_a_large_answer_that_is_no_bomb_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.gemini.meter.MOST_INFLATED", 100_000)
+    monkeypatch.setattr("proxy.gemini.backlog.MOST_INFLATED", 100_000)
     body = events(
         *(chunk(random.Random(number).randbytes(60).hex(), TURNS[0]["usageMetadata"]) for number in range(3000)),
         TURNS[-1],

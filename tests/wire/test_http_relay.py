@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy import Outcome, UsageState
-from proxy.gemini.meter import STEP_BYTES
+from proxy.gemini.backlog import STEP_BYTES
 from proxy.simulator import Simulator
 from proxy.wire.inflow import READ_BYTES
 from tests.support.gateway import gateway, routes
