@@ -121,7 +121,7 @@ class RequestBody:
         """The body from its start, for one attempt: what is kept, then what still comes."""
         pieces = Pieces(self)
         if self.once:
-            self._flex = self.asks_for_flex()
+            self.asks_for_flex()  # as long as it can be searched
             self.let_go()
         return pieces
 
